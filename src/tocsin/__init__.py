@@ -1,0 +1,53 @@
+"""Production monitoring and alerting for AI agents."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tocsin.app.classic import (
+        CostTracker,
+        MetricsCollector,
+        PrometheusTraceProcessor,
+        SLAEnforcementProcessor,
+    )
+    from tocsin.app.install import install
+    from tocsin.errors import ConfigError, TocsinError
+    from tocsin.runs.limits import WorkflowSLA
+
+__all__ = [
+    "ConfigError",
+    "CostTracker",
+    "MetricsCollector",
+    "PrometheusTraceProcessor",
+    "SLAEnforcementProcessor",
+    "TocsinError",
+    "WorkflowSLA",
+    "install",
+]
+
+__version__ = "0.1.0"
+
+# Resolved on first use: `import tocsin` must not import the Agents SDK, which takes seconds.
+_HOMES = {
+    "ConfigError": "tocsin.errors",
+    "CostTracker": "tocsin.app.classic",
+    "MetricsCollector": "tocsin.app.classic",
+    "PrometheusTraceProcessor": "tocsin.app.classic",
+    "SLAEnforcementProcessor": "tocsin.app.classic",
+    "TocsinError": "tocsin.errors",
+    "WorkflowSLA": "tocsin.runs.limits",
+    "install": "tocsin.app.install",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its home."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return sorted(__all__)

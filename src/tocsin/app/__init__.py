@@ -1,0 +1,1 @@
+"""Everything put together, for use inside the watched program."""

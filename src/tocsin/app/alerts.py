@@ -1,0 +1,83 @@
+"""Hand breaches to the program's own alert service, without ever waiting for it."""
+
+import asyncio
+import inspect
+import logging
+import queue
+import threading
+from collections.abc import Mapping
+from typing import Any, Final
+
+from tocsin.errors import ConfigError
+from tocsin.meters.clients import SilentObserver
+from tocsin.model.run import Breach
+from tocsin.runs.limits import ANY_WORKFLOW, WorkflowSLA
+
+__all__ = ["AlertSink"]
+
+logger = logging.getLogger(__name__)
+
+MAX_WAITING: Final = 1_000
+
+
+class AlertSink(SilentObserver):
+    """Calls `alert_service.send(severity=, message=)`, plain or async, on a thread of its own.
+
+    Only breaches of the workflows in `slas` are sent. A service that is slow delays only its own
+    alerts; beyond MAX_WAITING they are dropped and counted. Failures are logged and counted.
+    """
+
+    sink = "alert_service"
+
+    def __init__(self, service: Any, slas: Mapping[str, WorkflowSLA]) -> None:
+        """Raises ConfigError where the service has no `send`."""
+        if not callable(getattr(service, "send", None)):
+            raise ConfigError(
+                f"alert service {type(service).__name__} has no method send(severity=, message=)"
+            )
+        self._service = service
+        self._workflows = frozenset(slas)
+        self.dropped = 0
+        self.failed = 0
+        self.reset_after_fork()
+
+    def reset_after_fork(self) -> None:
+        """Start over in a forked child: the parent sends its own alerts."""
+        self._waiting: queue.Queue[Breach | None] = queue.Queue(MAX_WAITING)
+        self._thread: threading.Thread | None = None
+
+    def breached(self, breach: Breach) -> None:
+        """Queue an alert."""
+        if not self._workflows & {breach.workflow, ANY_WORKFLOW}:
+            return
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="tocsin-alerts", daemon=True)
+            self._thread.start()
+        try:
+            self._waiting.put_nowait(breach)
+        except queue.Full:
+            self.dropped += 1
+
+    def close(self, timeout_s: float) -> None:
+        """Send what is waiting, for at most `timeout_s`."""
+        if self._thread is None:
+            return
+        try:
+            self._waiting.put(None, timeout=timeout_s)
+        except queue.Full:
+            return
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        while (breach := self._waiting.get()) is not None:
+            try:
+                answer = self._service.send(severity=breach.severity, message=breach.message)
+                if inspect.isawaitable(answer):
+                    asyncio.run(_wait_for(answer))
+            except Exception as error:  # noqa: BLE001 - a foreign service may raise anything
+                self.failed += 1
+                logger.warning("alert not sent: %r: %s", error, breach.message)
+
+
+async def _wait_for(answer: Any) -> None:
+    await answer

@@ -1,0 +1,96 @@
+"""`tocsin.install()`: the whole stack in one line."""
+
+import logging
+import os
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from agents.tracing import add_trace_processor
+from prometheus_client import REGISTRY, CollectorRegistry
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from tocsin.app.watcher import Watcher
+from tocsin.runs.limits import WorkflowSLA
+
+__all__ = ["default_watcher", "expose", "install"]
+
+logger = logging.getLogger(__name__)
+
+SHARED_DIR_ENV = "PROMETHEUS_MULTIPROC_DIR"
+
+_lock = threading.RLock()
+_default: list[Watcher] = []
+_installed: list[Watcher] = []
+
+
+def install(
+    metrics_port: int | None = 8001,
+    *,
+    metrics_host: str = "127.0.0.1",
+    slas: Mapping[str, WorkflowSLA] | None = None,
+    alert_service: Any = None,
+    prices: Mapping[str, Mapping[str, object]] | None = None,
+    run_ttl_s: float = 3600.0,
+    watch_runner: bool = True,
+) -> Watcher:
+    """Watch every run of the OpenAI Agents SDK in this process.
+
+    Adds a trace processor beside those that exist, and answers /metrics on `metrics_port` (None:
+    not at all; a free port, with a warning, if it is taken). slas: limits by workflow name, "*"
+    for all others; each breach goes to `alert_service.send(severity=, message=)`. prices: USD per
+    million tokens for models without a public price, `{"my-model": {"input": 3, "output": 12}}`.
+    run_ttl_s: seconds of silence after which an open run is given up. watch_runner: also wrap the
+    SDK's default runner and model classes, for true exceptions and times to first token.
+
+    Where the environment variable PROMETHEUS_MULTIPROC_DIR names a directory, all processes that
+    have it share their metrics there, and whichever has the port answers for all.
+
+    Returns the watcher: `flush()` waits until all that happened is counted, `close()` ends it.
+    A second call changes nothing. Raises ConfigError for wrong settings, nothing later.
+    """
+    with _lock:
+        if _installed and not _installed[0].is_closed:
+            logger.warning("tocsin.install() was called before; its first settings stay")
+            return _installed[0]
+        watcher = default_watcher(run_ttl_s=run_ttl_s, watch_runner=watch_runner)
+        if prices is not None:
+            watcher.prices.override(prices)
+        if slas is not None:
+            watcher.add_slas(slas, alert_service)
+        registry = expose(watcher)
+        if metrics_port is not None:
+            watcher.serve_metrics(registry, host=metrics_host, port=metrics_port)
+        add_trace_processor(watcher.processor)
+        _installed[:] = [watcher]
+        return watcher
+
+
+def default_watcher(*, run_ttl_s: float = 3600.0, watch_runner: bool = True) -> Watcher:
+    """Return this process's watcher, which `install` and all classic processors share."""
+    with _lock:
+        if not _default or _default[0].is_closed:
+            _default[:] = [
+                Watcher(
+                    run_ttl_s=run_ttl_s,
+                    watch_runner=watch_runner,
+                    shared_dir=os.environ.get(SHARED_DIR_ENV) or None,
+                )
+            ]
+        return _default[0]
+
+
+def expose(watcher: Watcher, registry: CollectorRegistry | None = None) -> CollectorRegistry:
+    """Show a watcher's metrics in a prometheus_client registry, the default one if None.
+
+    Where processes share their metrics and no registry is given, the result is a new registry
+    that also merges the program's own multi-process metrics.
+    """
+    if registry is None and os.environ.get(SHARED_DIR_ENV):
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    registry = REGISTRY if registry is None else registry
+    if registry not in watcher.exposed_in:
+        registry.register(watcher.collector)
+        watcher.exposed_in.append(registry)
+    return registry

@@ -1,0 +1,162 @@
+"""Records -> runs -> prices -> observers: the one path that everything counted has taken."""
+
+import logging
+from collections.abc import Mapping
+from typing import Final, Protocol
+
+import msgspec
+
+from tocsin.clock import SYSTEM_CLOCK, Clock
+from tocsin.meters.observer import Observer
+from tocsin.model.run import Breach, Outcome, Run
+from tocsin.model.span import Cost, Kind, Observation, RunEnd, Span, SpanStart, TraceEnd
+from tocsin.runs.conversations import Conversations
+from tocsin.runs.limits import SlaWatch, WorkflowSLA
+from tocsin.runs.spend import DailySpend
+from tocsin.runs.tracker import OpenRun, Tracker, fold_call
+
+__all__ = ["Pipeline", "Prices"]
+
+logger = logging.getLogger(__name__)
+
+ANNOUNCED: Final = frozenset({Kind.TOOL, Kind.HANDOFF, Kind.GUARDRAIL})
+
+
+class Prices(Protocol):
+    """What the pipeline needs to know about money."""
+
+    def cost(self, span: Span) -> Cost | None:
+        """Price an LLM span; None when unknown."""
+        ...
+
+    def provider(self, span: Span) -> str | None:
+        """Who serves an LLM span's model."""
+        ...
+
+
+class Pipeline:
+    """Feeds one stream of records to a tracker and observers.
+
+    Not thread-safe; one worker owns it.
+    """
+
+    def __init__(
+        self, prices: Prices, *, run_ttl_s: float = 3600.0, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
+        """run_ttl_s: how long a run may be silent before it is given up."""
+        self.slas = SlaWatch()
+        self.sink_errors: dict[str, int] = {}
+        """Sink -> how often its observer raised."""
+        self._prices = prices
+        self._run_ttl_s = run_ttl_s
+        self._clock = clock
+        self._observers: list[Observer] = []
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop every run, open or counted; observers and service levels stay."""
+        self.tracker = Tracker(idle_ttl_s=self._run_ttl_s)
+        self.spend = DailySpend()
+        self.slas.forget()
+        self._conversations = Conversations()
+
+    def add_observer(self, observer: Observer) -> None:
+        """Tell an observer of everything from now on."""
+        self._observers.append(observer)
+
+    def remove_observer(self, observer: Observer) -> None:
+        """Tell an observer nothing any more."""
+        if observer in self._observers:
+            self._observers.remove(observer)
+
+    def add_slas(self, slas: Mapping[str, WorkflowSLA]) -> None:
+        """Hold runs that start from now on to these service levels."""
+        self.slas.add(slas)
+
+    def feed(self, record: SpanStart | Span | RunEnd | TraceEnd) -> None:
+        """Take the next record of a source."""
+        now_mono_ns = self._clock.monotonic_ns()
+        match record:
+            case SpanStart():
+                self._start(record)
+            case Span():
+                self._end(record, now_mono_ns)
+            case RunEnd():
+                self.tracker.end_run(record, now_mono_ns)
+            case TraceEnd():
+                self.tracker.end_trace(record, now_mono_ns)
+        self._finish_runs()
+
+    def sweep(self) -> None:
+        """Notice what no record tells: runs over their latency, callers gone, runs idle."""
+        now_mono_ns = self._clock.monotonic_ns()
+        self._raise(self.slas.sweep(now_mono_ns))
+        self.tracker.sweep(now_mono_ns, self._clock.wall_ns())
+        self._finish_runs()
+
+    def _start(self, start: SpanStart) -> None:
+        run, is_new = self.tracker.start(start)
+        if run is None:
+            return
+        if is_new:
+            self.slas.started(run)
+            self._tell("run_started", run)
+        if start.kind in ANNOUNCED:
+            self._tell("work_started", start.kind, start.name, run.workflow)
+
+    def _end(self, span: Span, now_mono_ns: int) -> None:
+        placement = self.tracker.end(span, now_mono_ns)
+        opened = placement.opened
+        observation = self._observe(span, placement.workflow, opened)
+        self.tracker.fold(placement, span, observation.cost, now_mono_ns)
+        self._tell("span_ended", observation)
+        if opened is not None:
+            self._raise(self.slas.progressed(opened.run, span))
+
+    def _observe(self, span: Span, workflow: str, opened: OpenRun | None) -> Observation:
+        match span.kind:
+            case Kind.LLM:
+                cost = self._prices.cost(span)
+                if cost is not None:
+                    self.spend.add(cost.total, span.ended_ns)
+                provider = self._prices.provider(span)
+                return Observation(span=span, workflow=workflow, provider=provider, cost=cost)
+            case Kind.TOOL if opened is not None:
+                retry = opened.retries.is_retry(span)
+                return Observation(span=span, workflow=workflow, retry=retry)
+            case _:
+                return Observation(span=span, workflow=workflow)
+
+    def _finish_runs(self) -> None:
+        for run, root in self.tracker.finished():
+            if root is not None and run.llm_calls == 0:
+                self._fold_rollup(run, root)
+            self._raise(self.slas.ended(run))
+            turns = None
+            if run.conversation_id is not None:
+                turns = self._conversations.continue_one(run.conversation_id)
+            self._tell("run_ended", run, turns)
+
+    def _fold_rollup(self, run: Run, root: Span) -> None:
+        """Count the tokens of a run whose model left no LLM span, from the run's own rollup."""
+        if root.usage is None and not (run.turns and run.outcome is Outcome.OK):
+            return
+        call = msgspec.structs.replace(root, kind=Kind.LLM, name="rollup")
+        observation = self._observe(call, run.workflow, None)
+        fold_call(run, call, observation.cost)
+        self._tell("span_ended", observation)
+
+    def _raise(self, breaches: list[Breach]) -> None:
+        for breach in breaches:
+            self._tell("breached", breach)
+
+    def _tell(self, method: str, *facts: object) -> None:
+        """Call a method of every Observer; one that fails keeps nobody else from hearing."""
+        for observer in tuple(self._observers):
+            try:
+                getattr(observer, method)(*facts)
+            except Exception as error:  # noqa: BLE001 - clients of users may raise anything
+                count = self.sink_errors.get(observer.sink, 0)
+                self.sink_errors[observer.sink] = count + 1
+                if count == 0:
+                    logger.warning("%s failed and will be counted: %r", observer.sink, error)

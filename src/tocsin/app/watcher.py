@@ -1,0 +1,243 @@
+"""All parts wired together: from the SDK's callbacks to metrics and alerts."""
+
+import atexit
+import logging
+import multiprocessing.util
+import os
+import time
+import weakref
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from prometheus_client import CollectorRegistry
+
+from tocsin.app.alerts import AlertSink
+from tocsin.app.metrics_server import MetricsServer
+from tocsin.app.pipeline import Pipeline
+from tocsin.app.queue import EventQueue
+from tocsin.app.shared import SharedFamilies
+from tocsin.app.worker import Worker
+from tocsin.errors import ConfigError
+from tocsin.meters import catalogue as m
+from tocsin.meters.exposition import RegistryCollector
+from tocsin.meters.observer import Observer
+from tocsin.meters.record import Recorder
+from tocsin.meters.registry import Family, Registry
+from tocsin.pricing.catalogue import PriceBook
+from tocsin.runs.limits import ANY_WORKFLOW, LIMITS, WorkflowSLA
+from tocsin.sources.agents_sdk.decode import Decoder, Malformed
+from tocsin.sources.agents_sdk.events import Event
+from tocsin.sources.agents_sdk.processor import EventProcessor
+from tocsin.sources.agents_sdk.runner import RunnerWatch
+
+__all__ = ["Watcher"]
+
+logger = logging.getLogger(__name__)
+
+EXIT_DEADLINE_S: Final = 2.0
+FLUSH_DEADLINE_S: Final = 5.0
+EXPIRE_EVERY_S: Final = 1.0
+
+
+class Watcher:
+    """Watches the Agents SDK in this process, with one queue, one worker and one registry.
+
+    prices: overrides as in `pricing.rates.parse_overrides`. run_ttl_s: how long a run may be
+    silent before it is given up as `unknown`. shared_dir: where several processes share their
+    metrics. Raises ConfigError for wrong settings; later it never raises.
+    """
+
+    def __init__(
+        self,
+        *,
+        prices: Mapping[str, Mapping[str, object]] | None = None,
+        watch_runner: bool = True,
+        run_ttl_s: float = 3600.0,
+        queue_limit: int | None = None,
+        shared_dir: str | os.PathLike[str] | None = None,
+    ) -> None:
+        if not run_ttl_s > 0:
+            raise ConfigError(f"run_ttl_s: {run_ttl_s!r} is not a duration; write seconds above 0")
+        self.registry = Registry()
+        self.prices = PriceBook(prices)
+        self.pipeline = Pipeline(self.prices, run_ttl_s=run_ttl_s)
+        self._recorder = Recorder(self.registry)
+        self.pipeline.add_observer(self._recorder)
+        self._open_ttl_ns = int(run_ttl_s * 1e9)
+        self.queue = EventQueue() if queue_limit is None else EventQueue(queue_limit)
+        self.worker = Worker(self.queue, self._process, self._tick)
+        self.processor = EventProcessor(self.emit, self.flush)
+        self._shared = None if shared_dir is None else SharedFamilies(Path(shared_dir))
+        self.collector = RegistryCollector(self.families)
+        self.server: MetricsServer | None = None
+        self.exposed_in: list[CollectorRegistry] = []
+        self.is_closed = False
+        self._sinks: list[AlertSink] = []
+        self._forget()
+        self._runner = RunnerWatch(self.emit) if watch_runner else None
+        WATCHERS.add(self)
+
+    def _forget(self) -> None:
+        self._decoder = Decoder(open_ttl_ns=self._open_ttl_ns)
+        self._events = 0
+        self._published_events = -1
+        self._malformed: Counter[str] = Counter()
+        self._expire_at_s = 0.0
+
+    def emit(self, event: Event) -> None:
+        """Take an event from any thread; start the worker if this process has none yet."""
+        self.queue.put(event)
+        if not self.worker.running:
+            self.worker.start()
+
+    def families(self) -> list[Family]:
+        """Every metric as it is now, of all processes where they share."""
+        own = self.registry.collect()
+        return own if self._shared is None else self._shared.merged(own)
+
+    def add_observer(self, observer: Observer) -> None:
+        """Tell another observer of everything from now on."""
+        self.pipeline.add_observer(observer)
+
+    def add_slas(self, slas: Mapping[str, WorkflowSLA], alert_service: Any = None) -> None:
+        """Hold workflows to service levels; send their breaches to the service, if there is one.
+
+        Raises ConfigError for values that are no WorkflowSLA and services that cannot send.
+        """
+        for workflow, sla in slas.items():
+            if not isinstance(sla, WorkflowSLA):
+                raise ConfigError(f"slas[{workflow!r}]: {sla!r} is not a tocsin.WorkflowSLA(…)")
+        if alert_service is not None:
+            sink = AlertSink(alert_service, slas)
+            self._sinks.append(sink)
+            self.pipeline.add_observer(sink)
+        self.pipeline.add_slas(slas)
+        for workflow, sla in slas.items():
+            if workflow != ANY_WORKFLOW:
+                limits = [limit for limit, name in LIMITS.items() if getattr(sla, name)]
+                self._recorder.watch_limits(workflow, limits)
+
+    def serve_metrics(self, registry: CollectorRegistry, *, host: str, port: int) -> None:
+        """Answer /metrics over HTTP."""
+        is_shared = self._shared is not None
+        self.server = MetricsServer(registry, host=host, port=port, is_shared=is_shared)
+        self.server.ensure()
+
+    def flush(self, timeout_s: float | None = None) -> bool:
+        """Wait until all that happened so far is counted; False if time (5 s) ran out."""
+        done = self.worker.flush(FLUSH_DEADLINE_S if timeout_s is None else timeout_s)
+        if self._shared is not None:
+            self._shared.publish(self.registry.collect(), now=True)
+        return done
+
+    def close(self, timeout_s: float = EXIT_DEADLINE_S) -> bool:
+        """Count and send what is left, within a deadline, and let go of everything."""
+        if self.is_closed:
+            return True
+        self.is_closed = True
+        if self._runner is not None:
+            self._runner.undo()
+        done = self.worker.close(timeout_s)
+        self.queue.limit = 0  # what comes from here on is dropped, not kept
+        for sink in self._sinks:
+            sink.close(timeout_s)
+        if self._shared is not None:
+            self._shared.publish(self.registry.collect(), now=True)
+        if self.server is not None:
+            self.server.close()
+        for registry in self.exposed_in:
+            registry.unregister(self.collector)
+        self.exposed_in.clear()
+        return done
+
+    def reset_after_fork(self) -> None:
+        """Start from nothing in a forked child; the parent goes on with what it had."""
+        self._forget()
+        self.pipeline.forget()
+        self.queue.reset_after_fork()
+        self.worker.reset_after_fork()
+        self.registry.reset_after_fork()
+        for sink in self._sinks:
+            sink.reset_after_fork()
+        if self._shared is not None:
+            self._shared.reset_after_fork()
+
+    def _process(self, event: Event) -> None:
+        self._events += 1
+        try:
+            record = self._decoder.decode(event)
+        except Malformed as reason:
+            self._malformed[str(reason)] += 1
+            return
+        except Exception as error:  # noqa: BLE001 - a span's fields may raise anything
+            self._malformed[type(error).__name__[:40]] += 1
+            return
+        if record is not None:
+            self.pipeline.feed(record)
+
+    def _tick(self) -> None:
+        self.pipeline.sweep()
+        now_s = time.monotonic()
+        if now_s >= self._expire_at_s:
+            self._expire_at_s = now_s + EXPIRE_EVERY_S
+            self._decoder.expire(time.monotonic_ns())
+            if self.server is not None:
+                self.server.ensure()
+        elif self._published_events == self._events:
+            return
+        self._published_events = self._events
+        self._publish()
+
+    def _publish(self) -> None:
+        tracker = self.pipeline.tracker
+        spent = self.pipeline.spend.today(time.time_ns())
+        self._recorder.gauge_runs(tracker.open_runs, spent)
+        totals = {
+            (m.EVENTS, ()): self._events,
+            (m.EVENTS_DROPPED, ()): self.queue.dropped,
+            (m.QUEUE_DEPTH, ()): len(self.queue),
+            (m.LATE_SPANS, ()): tracker.late_spans,
+            (m.LOST_RUNS, ("expired",)): tracker.expired_runs,
+            (m.LOST_RUNS, ("evicted",)): tracker.evicted_runs,
+            (m.UNTRACED_RUNS, ()): self._decoder.untraced_runs,
+            (m.INTERNAL_ERRORS, ()): self.worker.errors,
+            (m.ALERTS_DROPPED, ()): sum(sink.dropped for sink in self._sinks),
+        }
+        for reason, count in self._malformed.items():
+            totals[m.MALFORMED, (reason,)] = count
+        errors = Counter(self.pipeline.sink_errors)
+        errors[AlertSink.sink] += sum(sink.failed for sink in self._sinks)
+        for sink_name, count in errors.items():
+            totals[m.SINK_ERRORS, (sink_name,)] = count
+        with self.registry.updating():
+            for (metric, labels), value in totals.items():
+                self.registry.set(metric, labels, value)
+        if self._shared is not None:
+            self._shared.publish(self.registry.collect())
+
+
+WATCHERS: weakref.WeakSet[Watcher] = weakref.WeakSet()
+
+
+def _close_all() -> None:
+    for watcher in list(WATCHERS):
+        watcher.close()
+
+
+def _reset_all() -> None:
+    for watcher in list(WATCHERS):
+        watcher.reset_after_fork()
+
+
+def _close_all_at_exit(_: object = None) -> None:
+    """Register with both ways out: multiprocessing's children skip atexit."""
+    multiprocessing.util.Finalize(None, _close_all, exitpriority=100)
+
+
+atexit.register(_close_all)
+_close_all_at_exit()
+multiprocessing.util.register_after_fork(WATCHERS, _close_all_at_exit)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_reset_all)

@@ -1,0 +1,1 @@
+"""Metrics: declared once, counted in-process, shown in standard formats."""

@@ -1,0 +1,55 @@
+"""The cardinality guard: however many names arrive, the number of series is bounded."""
+
+from typing import Final
+
+__all__ = ["OTHER", "CardinalityGuard"]
+
+OTHER: Final = "_other"
+"""Label value under which everything beyond the limit is counted."""
+
+MAX_VALUES: Final = 200
+"""Values per label, over all metrics."""
+
+BOUNDED: Final = frozenset(
+    {"outcome", "error", "direction", "detail", "cost_type", "limit", "action", "reason", "label"}
+)
+"""Labels whose values are a closed set of our own."""
+
+
+class CardinalityGuard:
+    """Lets the first MAX_VALUES values of each label through, and folds the rest into `_other`.
+
+    A label has the same values in every metric, so a workflow is either named everywhere or
+    folded everywhere, and ratios between metrics stay right.
+    """
+
+    def __init__(self, max_values: int = MAX_VALUES) -> None:
+        self._max_values = max_values
+        self._known: dict[str, set[str]] = {}
+        self.overflows: dict[str, int] = {}
+        """Label -> how many updates were folded."""
+
+    def fold(
+        self, labels: tuple[str, ...], values: tuple[str, ...], *, counted: bool = True
+    ) -> tuple[str, ...]:
+        """Return the values, each replaced by `_other` if its label is full.
+
+        counted: add what is folded to `overflows`.
+        """
+        folded = tuple(map(self._fold, labels, values))
+        if counted and folded != values:
+            for label, before, after in zip(labels, values, folded, strict=True):
+                if before != after:
+                    self.overflows[label] = self.overflows.get(label, 0) + 1
+        return folded
+
+    def _fold(self, label: str, value: str) -> str:
+        if label in BOUNDED:
+            return value
+        known = self._known.setdefault(label, set())
+        if value in known:
+            return value
+        if len(known) < self._max_values:
+            known.add(value)
+            return value
+        return OTHER

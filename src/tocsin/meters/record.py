@@ -1,0 +1,147 @@
+"""Spans and runs -> the catalogue's metrics."""
+
+from collections.abc import Iterable
+from decimal import Decimal
+
+from tocsin.meters import catalogue as m
+from tocsin.meters.registry import Registry
+from tocsin.model.label import UNKNOWN
+from tocsin.model.run import Breach, Outcome, Run
+from tocsin.model.span import ErrorClass, Kind, Observation, Usage
+
+__all__ = ["Recorder"]
+
+
+class Recorder:
+    """Keeps the registry in step with what the pipeline observes.
+
+    Every error-like counter is created at 0 together with its total, or the first error would be
+    a series that begins at 1, which `rate()` does not see.
+    """
+
+    sink = "registry"
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def run_started(self, run: Run) -> None:
+        """Create the series of a workflow's outcomes."""
+        with self._registry.updating():
+            for outcome in Outcome:
+                self._registry.add(m.RUNS, (run.workflow, outcome), 0)
+
+    def work_started(self, kind: Kind, name: str, workflow: str) -> None:
+        """Create a tool's error series before its first call can fail."""
+        if kind is Kind.TOOL:
+            with self._registry.updating():
+                self._registry.add(m.TOOL_ERRORS, (name, workflow), 0)
+                self._registry.add(m.TOOL_RETRIES, (name, workflow), 0)
+
+    def span_ended(self, observation: Observation) -> None:
+        """Count a finished span."""
+        with self._registry.updating():
+            match observation.span.kind:
+                case Kind.LLM:
+                    self._llm(observation)
+                case Kind.TOOL:
+                    self._tool(observation)
+                case Kind.HANDOFF:
+                    self._handoff(observation)
+                case Kind.GUARDRAIL:
+                    self._guardrail(observation)
+
+    def run_ended(self, run: Run, conversation_turns: int | None) -> None:
+        """Count a finished run."""
+        workflow = (run.workflow,)
+        with self._registry.updating():
+            self._registry.add(m.RUNS, (run.workflow, run.outcome or Outcome.UNKNOWN))
+            self._registry.observe(m.RUN_DURATION, workflow, run.duration_s)
+            self._registry.observe(m.RUN_TURNS, workflow, run.turns)
+            if run.total_tokens:
+                self._registry.observe(m.RUN_TOKENS, workflow, run.total_tokens)
+            if run.known_cost_usd is not None:
+                self._registry.observe(m.RUN_COST, workflow, float(run.known_cost_usd))
+            if conversation_turns is not None:
+                self._registry.observe(m.CONVERSATION_TURNS, workflow, conversation_turns)
+
+    def breached(self, breach: Breach) -> None:
+        """Count a passed limit."""
+        with self._registry.updating():
+            self._registry.add(m.SLA_BREACHES, (breach.workflow, breach.limit, "alert"))
+
+    def watch_limits(self, workflow: str, limits: Iterable[str]) -> None:
+        """Create the series of a workflow's limits before one is passed."""
+        with self._registry.updating():
+            for limit in limits:
+                self._registry.add(m.SLA_BREACHES, (workflow, limit, "alert"), 0)
+
+    def gauge_runs(self, runs: Iterable[Run], spent_today_usd: Decimal) -> None:
+        """Show which runs are going on, by workflow, and what was spent today."""
+        with self._registry.updating():
+            self._registry.set(m.BUDGET_SPENT, ("all",), spent_today_usd)
+            groups: dict[tuple[str, ...], list[Run]] = {
+                labels: [] for labels in self._registry.labels_of(m.ACTIVE_RUNS)
+            }
+            for run in runs:
+                labels = self._registry.fold(m.ACTIVE_RUNS, (run.workflow,))
+                groups.setdefault(labels, []).append(run)
+            for labels, active in groups.items():
+                self._gauge_workflow(labels, active)
+
+    def _gauge_workflow(self, labels: tuple[str, ...], active: list[Run]) -> None:
+        gauge = self._registry.set
+        gauge(m.ACTIVE_RUNS, labels, len(active))
+        gauge(m.OLDEST_RUN, labels, min((run.started_ns for run in active), default=0) / 1e9)
+        gauge(m.ACTIVE_COST_MAX, labels, max((run.cost_usd for run in active), default=0))
+        gauge(m.ACTIVE_TOKENS_MAX, labels, max((run.total_tokens for run in active), default=0))
+
+    def _llm(self, observation: Observation) -> None:
+        span, workflow = observation.span, observation.workflow
+        model, provider = span.model or UNKNOWN, observation.provider or UNKNOWN
+        if span.calls:
+            self._registry.observe(m.LLM_DURATION, (model, workflow), span.duration_s)
+            self._registry.add(m.LLM_CALLS, (provider, model, workflow), span.calls)
+            for error in ErrorClass:
+                failed = error is span.error
+                self._registry.add(m.LLM_ERRORS, (provider, model, workflow, error), int(failed))
+        if span.first_token_s is not None:
+            self._registry.observe(m.FIRST_TOKEN, (model, workflow), span.first_token_s)
+        # A failed call used no tokens that anyone reports; one that was cut off did.
+        is_missing = span.usage is None and span.error in (None, ErrorClass.CANCELLED)
+        self._registry.add(m.USAGE_MISSING, (model, workflow), int(is_missing))
+        unpriced = span.usage.total_tokens if span.usage and observation.cost is None else 0
+        self._registry.add(m.UNPRICED_TOKENS, (model, workflow), unpriced)
+        if span.usage is not None:
+            self._tokens(model, workflow, span.usage)
+        if observation.cost is not None:
+            for cost_type in ("input", "output", "cache_read", "cache_write"):
+                amount = getattr(observation.cost, cost_type)
+                self._registry.add(m.COST, (model, workflow, cost_type), amount)
+
+    def _tokens(self, model: str, workflow: str, usage: Usage) -> None:
+        add = self._registry.add
+        add(m.TOKENS, (model, "input", workflow), usage.input_tokens)
+        add(m.TOKENS, (model, "output", workflow), usage.output_tokens)
+        add(m.TOKEN_DETAILS, (model, "cache_read", workflow), usage.cache_read_tokens)
+        add(m.TOKEN_DETAILS, (model, "cache_write", workflow), usage.cache_write_tokens)
+        add(m.TOKEN_DETAILS, (model, "reasoning", workflow), usage.reasoning_tokens)
+
+    def _tool(self, observation: Observation) -> None:
+        span = observation.span
+        labels = (span.name, observation.workflow)
+        failed = span.error not in (None, ErrorClass.CANCELLED)
+        self._registry.observe(m.TOOL_DURATION, labels, span.duration_s)
+        self._registry.add(m.TOOL_ERRORS, labels, int(failed))
+        self._registry.add(m.TOOL_RETRIES, labels, int(observation.retry))
+
+    def _handoff(self, observation: Observation) -> None:
+        span = observation.span
+        labels = (span.from_agent or UNKNOWN, span.to_agent or UNKNOWN, observation.workflow)
+        self._registry.add(m.HANDOFFS, labels)
+        self._registry.add(m.HANDOFF_ERRORS, labels, int(span.error is not None))
+
+    def _guardrail(self, observation: Observation) -> None:
+        span = observation.span
+        labels = (span.name, observation.workflow)
+        self._registry.add(m.GUARDRAIL_CHECKS, labels)
+        self._registry.add(m.GUARDRAIL_TRIGGERED, labels, int(span.triggered))

@@ -1,0 +1,1 @@
+"""What every part speaks: plain records, no I/O."""

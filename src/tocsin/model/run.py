@@ -1,0 +1,105 @@
+"""A run: one execution of a workflow, folded from its spans."""
+
+from decimal import Decimal
+from enum import StrEnum
+
+import msgspec
+
+__all__ = ["Breach", "Outcome", "Run"]
+
+
+class Outcome(StrEnum):
+    """How a run ended."""
+
+    OK = "ok"
+    ERROR = "error"
+    MAX_TURNS = "max_turns"
+    GUARDRAIL = "guardrail"
+    CANCELLED = "cancelled"
+    STOPPED = "stopped"
+    UNKNOWN = "unknown"
+
+
+class Run(msgspec.Struct, kw_only=True):
+    """What is known of one execution so far; complete once `outcome` is set.
+
+    Only the tracker that owns a run changes it. `cost_usd` is the sum over priced calls;
+    `unpriced_calls` says how many are missing from it, `usage_missing` how many calls
+    reported no tokens.
+    """
+
+    run_id: str
+    trace_id: str
+    workflow: str
+    started_ns: int
+    started_mono_ns: int
+    conversation_id: str | None = None
+    ended_ns: int | None = None
+    outcome: Outcome | None = None
+    llm_calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: Decimal = Decimal(0)
+    priced_calls: int = 0
+    unpriced_calls: int = 0
+    usage_missing: int = 0
+    turns: int = 0
+    tool_calls: int = 0
+    handoffs: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        """Input plus output tokens of every call that reported them."""
+        return self.input_tokens + self.output_tokens
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds from start to end; 0 while the run is open."""
+        return max(0, (self.ended_ns or self.started_ns) - self.started_ns) / 1e9
+
+    @property
+    def known_cost_usd(self) -> Decimal | None:
+        """Cost of the run, or None when not a single call could be priced."""
+        return self.cost_usd if self.priced_calls else None
+
+
+class Breach(msgspec.Struct, frozen=True, kw_only=True):
+    """A limit passed by a run, raised once per run and limit.
+
+    value and threshold share a unit: seconds, tokens, USD or turns, by `limit`.
+    """
+
+    run_id: str
+    trace_id: str
+    workflow: str
+    limit: str
+    value: float
+    threshold: float
+    severity: str
+    in_flight: bool
+    """Seen while the run was still going on."""
+
+    @property
+    def message(self) -> str:
+        """One sentence for a person: what, value against limit, which run."""
+        value, threshold = (format_amount(self.limit, v) for v in (self.value, self.threshold))
+        going_on = " so far" if self.in_flight else ""
+        what = SUBJECTS.get(self.limit, "")
+        return (
+            f"{self.workflow}: {what}{value}{going_on}, over the limit of {threshold}"
+            f" (run {self.run_id})"
+        )
+
+
+SUBJECTS = {"first_token": "first token after "}
+
+
+def format_amount(limit: str, value: float) -> str:
+    """Write a limit's value with its unit, as people read it: 16.2 s, 8,412 tokens, $0.0123."""
+    match limit:
+        case "latency" | "first_token":
+            return f"{value:.1f} s" if value >= 1 else f"{value * 1000:.0f} ms"
+        case "cost":
+            return f"${value:.2f}" if value >= 1 else f"${value:.4f}"
+        case _:
+            return f"{value:,.0f} {limit}"

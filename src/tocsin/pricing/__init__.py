@@ -1,0 +1,1 @@
+"""From token usage to money."""

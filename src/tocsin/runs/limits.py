@@ -1,0 +1,163 @@
+"""Service levels per workflow, and the moment a run breaks one."""
+
+import heapq
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from decimal import Decimal
+from typing import Final
+
+from tocsin.errors import ConfigError
+from tocsin.model.run import Breach, Run
+from tocsin.model.span import Kind, Span
+
+__all__ = ["ANY_WORKFLOW", "LIMITS", "SlaWatch", "WorkflowSLA"]
+
+ANY_WORKFLOW: Final = "*"
+"""Key of the SLA for every workflow that has none of its own."""
+
+LIMITS: Final = {
+    "latency": "max_latency_seconds",
+    "tokens": "max_tokens_per_request",
+    "cost": "max_cost_per_request",
+    "first_token": "max_first_token_seconds",
+    "turns": "max_turns",
+}
+"""Limit as it appears in metrics and messages -> field of WorkflowSLA."""
+
+SEVERITIES: Final = ("info", "warning", "error", "critical")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowSLA:
+    """What one run of a workflow may take; None sets no limit.
+
+    A limit is broken by a value above it. Raises ConfigError for a limit that is not a positive
+    number, naming every wrong one.
+    """
+
+    max_latency_seconds: float | None = None
+    """From the run's start to its end."""
+    max_tokens_per_request: int | None = None
+    """Input plus output of all its LLM calls."""
+    max_cost_per_request: float | Decimal | None = None
+    """USD."""
+    max_first_token_seconds: float | None = None
+    """Of each streamed LLM call."""
+    max_turns: int | None = None
+    severity: str = "warning"
+    """info, warning, error or critical."""
+
+    def __post_init__(self) -> None:
+        """Check every field at once."""
+        problems = [
+            f"{field.name}: {value!r} is not a limit; write a number above 0, or None"
+            for field in fields(self)
+            if field.name != "severity" and not _is_limit(value := getattr(self, field.name))
+        ]
+        if self.severity not in SEVERITIES:
+            problems.append(f"severity: {self.severity!r} is not one of {', '.join(SEVERITIES)}")
+        if problems:
+            raise ConfigError("WorkflowSLA: " + "; ".join(problems))
+
+
+def _is_limit(value: object) -> bool:
+    if value is None:
+        return True
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        return False
+    return math.isfinite(value) and value > 0
+
+
+class SlaWatch:
+    """Compares runs with their workflow's SLA while they go on.
+
+    Tokens, cost and turns are checked as spans end; latency by `sweep`, so that a run that makes
+    no more calls is noticed too. Each limit is raised once per run. Not thread-safe; one worker
+    owns it.
+    """
+
+    def __init__(self) -> None:
+        self._slas: dict[str, WorkflowSLA] = {}
+        self._deadlines: list[tuple[int, str]] = []
+        self._watched: dict[str, tuple[Run, WorkflowSLA, set[str]]] = {}
+
+    def add(self, slas: Mapping[str, WorkflowSLA]) -> None:
+        """Watch more workflows; a later SLA for the same workflow replaces the earlier."""
+        self._slas.update(slas)
+
+    def forget(self) -> None:
+        """Drop the runs that are watched; the service levels stay."""
+        self._deadlines.clear()
+        self._watched.clear()
+
+    def sla_of(self, workflow: str) -> WorkflowSLA | None:
+        """SLA that runs of a workflow are held to."""
+        return self._slas.get(workflow) or self._slas.get(ANY_WORKFLOW)
+
+    def started(self, run: Run) -> None:
+        """Watch a run from now on, if its workflow has an SLA."""
+        sla = self.sla_of(run.workflow)
+        if sla is None:
+            return
+        self._watched[run.run_id] = (run, sla, set())
+        if sla.max_latency_seconds is not None:
+            deadline = run.started_mono_ns + int(sla.max_latency_seconds * 1e9)
+            heapq.heappush(self._deadlines, (deadline, run.run_id))
+
+    def progressed(self, run: Run, span: Span) -> list[Breach]:
+        """Check what a span that ended has added to its run."""
+        if run.run_id not in self._watched or span.kind not in (Kind.LLM, Kind.STEP):
+            return []
+        values: dict[str, float | Decimal | None] = {
+            "tokens": run.total_tokens,
+            "cost": run.cost_usd,
+            "first_token": span.first_token_s,
+            "turns": run.turns,
+        }
+        return list(self._broken(run.run_id, values, in_flight=True))
+
+    def sweep(self, now_mono_ns: int) -> list[Breach]:
+        """Check the latency of every run that is still going on."""
+        breaches: list[Breach] = []
+        while self._deadlines and self._deadlines[0][0] < now_mono_ns:
+            _, run_id = heapq.heappop(self._deadlines)
+            run = self._watched[run_id][0] if run_id in self._watched else None
+            if run is not None and run.ended_ns is None:
+                latency_s = (now_mono_ns - run.started_mono_ns) / 1e9
+                breaches += self._broken(run_id, {"latency": latency_s}, in_flight=True)
+        return breaches
+
+    def ended(self, run: Run) -> list[Breach]:
+        """Check a finished run for what no sweep and no span has shown, and forget it."""
+        if run.run_id not in self._watched:
+            return []
+        values: dict[str, float | Decimal | None] = {
+            "latency": run.duration_s,
+            "tokens": run.total_tokens,
+            "cost": run.cost_usd,
+            "turns": run.turns,
+        }
+        breaches = list(self._broken(run.run_id, values, in_flight=False))
+        del self._watched[run.run_id]
+        return breaches
+
+    def _broken(
+        self, run_id: str, values: Mapping[str, float | Decimal | None], *, in_flight: bool
+    ) -> Iterator[Breach]:
+        run, sla, raised = self._watched[run_id]
+        for limit, value in values.items():
+            threshold = getattr(sla, LIMITS[limit])
+            if threshold is None or value is None or limit in raised or value <= threshold:
+                continue
+            raised.add(limit)
+            yield Breach(
+                run_id=run.run_id,
+                trace_id=run.trace_id,
+                workflow=run.workflow,
+                limit=limit,
+                value=float(value),
+                threshold=float(threshold),
+                severity=sla.severity,
+                in_flight=in_flight,
+            )

@@ -1,0 +1,28 @@
+"""How a run ended, told from what its caller got and what its spans say."""
+
+from tocsin.model.run import Outcome
+
+__all__ = ["derive_outcome"]
+
+SIGNALS = (Outcome.MAX_TURNS, Outcome.GUARDRAIL, Outcome.ERROR, Outcome.CANCELLED)
+"""Strongest first: a tripped guardrail also cancels calls and fails its agent."""
+
+
+def derive_outcome(
+    reported: Outcome | None, signals: set[Outcome], *, work_left_open: bool
+) -> Outcome:
+    """Decide a run's outcome.
+
+    reported: what the caller of the run got, where that was seen; it outranks the spans, save
+    that a run rescued from its turn limit still counts as one that ran out of turns.
+    signals: what the top-level spans of the run say.
+    work_left_open: calls were still open when the run ended, as when a task is cancelled.
+    """
+    if reported is Outcome.OK:
+        return Outcome.MAX_TURNS if Outcome.MAX_TURNS in signals else Outcome.OK
+    if reported is not None:
+        return reported
+    for signal in SIGNALS:
+        if signal in signals:
+            return signal
+    return Outcome.CANCELLED if work_left_open else Outcome.OK

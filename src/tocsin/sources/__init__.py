@@ -1,0 +1,1 @@
+"""Foreign telemetry in, `tocsin.model` records out."""

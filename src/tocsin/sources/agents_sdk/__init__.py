@@ -1,0 +1,1 @@
+"""The OpenAI Agents SDK: what runs in the user's process, and how its spans are read."""

@@ -1,0 +1,123 @@
+"""Read fields of the SDK's span objects, which may hold anything at all."""
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from tocsin.model.span import ErrorClass, Usage
+from tocsin.sources.error_class import classify_text
+
+__all__ = [
+    "arguments_hash",
+    "error_class",
+    "error_text",
+    "field",
+    "identifier",
+    "text",
+    "timestamp_ns",
+    "tool_error",
+    "usage",
+]
+
+MAX_HASHED: Final = 65_536
+"""Characters of a tool's arguments that tell calls apart, beside their length."""
+TOOL_TIMEOUT: Final = re.compile(r"Tool '.{1,200}' timed out after \S+ seconds\.")
+MCP_ERROR: Final = re.compile(r"Error (?:executing|calling|invoking) (?:MCP )?tool\b")
+REJECTED: Final = "was manually rejected by user."
+MAX_ID: Final = 256
+MAX_TOKENS: Final = 1 << 40
+"""A count above this is a broken field, not a call."""
+
+
+def field(source: object, name: str) -> Any:
+    """Value of a mapping's key or an object's attribute; None where there is none."""
+    if isinstance(source, Mapping):
+        return source.get(name)
+    return getattr(source, name, None)
+
+
+def text(value: object) -> str | None:
+    """The value if it is a string with something in it."""
+    return value if isinstance(value, str) and value else None
+
+
+def identifier(value: object) -> str | None:
+    """The value if it is a string that can be an id: not empty, and of bounded length."""
+    return value if isinstance(value, str) and 0 < len(value) <= MAX_ID else None
+
+
+def timestamp_ns(value: object) -> int | None:
+    """ISO 8601 text as nanoseconds since the epoch; None where it is not that."""
+    if not isinstance(value, str):
+        return None
+    try:
+        return int(datetime.fromisoformat(value).timestamp() * 1_000_000) * 1000
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def usage(raw: object) -> Usage | None:
+    """Token counts of an LLM call, or None where the provider reported none.
+
+    The SDK writes zeros when a provider reports nothing; a call that read and wrote no token
+    does not exist, so all zeros mean unknown.
+    """
+    read = _count(field(raw, "input_tokens"))
+    written = _count(field(raw, "output_tokens"))
+    if not read and not written:
+        return None
+    inputs, outputs = field(raw, "input_tokens_details"), field(raw, "output_tokens_details")
+    return Usage(
+        input_tokens=read,
+        output_tokens=written,
+        cache_read_tokens=_count(field(inputs, "cached_tokens")),
+        cache_write_tokens=_count(field(inputs, "cache_write_tokens")),
+        reasoning_tokens=_count(field(outputs, "reasoning_tokens")),
+    )
+
+
+def _count(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < MAX_TOKENS:
+        return 0
+    return value
+
+
+def arguments_hash(arguments: object) -> int | None:
+    """Fingerprint of a tool's JSON arguments, so that nothing of them has to be kept."""
+    if not isinstance(arguments, str):
+        return None
+    if len(arguments) <= MAX_HASHED:
+        return hash(arguments)
+    return hash((len(arguments), arguments[:MAX_HASHED]))
+
+
+def error_text(error: object) -> str:
+    """The most specific text of a span's error, or ""."""
+    detail = text(field(field(error, "data"), "error"))
+    return detail or text(field(error, "message")) or ""
+
+
+def error_class(error: object) -> ErrorClass:
+    """Class of an LLM span's error by its text."""
+    return classify_text(error_text(error))
+
+
+def tool_error(error: object, output: object, *, is_mcp: bool) -> ErrorClass | None:
+    """Why a tool call failed, or None if it did not.
+
+    A tool's own timeout and a failing MCP tool leave no error on the span: only the output, meant
+    for the model, says so. A call that a person rejected did not fail.
+    """
+    if error is not None:
+        if error_text(error).endswith(REJECTED):
+            return None
+        if text(field(error, "message")) == "Tool execution cancelled":
+            return ErrorClass.CANCELLED
+        return error_class(error)
+    answer = text(output)
+    if answer is not None and TOOL_TIMEOUT.match(answer[:300]):
+        return ErrorClass.TIMEOUT
+    if is_mcp and MCP_ERROR.match((answer or text(field(output, "text")) or "")[:300]):
+        return ErrorClass.OTHER
+    return None

@@ -1,0 +1,138 @@
+"""Watch the SDK's runner: the exception its caller really gets, which no task span carries.
+
+`set_default_agent_runner` is experimental in the SDK. Everything here is optional: without it a
+run's outcome is derived from its spans.
+"""
+
+import asyncio
+import logging
+from contextvars import Token
+from time import monotonic_ns
+from typing import Any
+
+from agents import run as sdk_run
+from agents.exceptions import MaxTurnsExceeded
+from agents.run import AgentRunner
+
+from tocsin.model.run import Outcome
+from tocsin.sources.agents_sdk.events import RUN_END, Emit, Ticket
+from tocsin.sources.agents_sdk.models import ModelWatch
+from tocsin.sources.agents_sdk.processor import CURRENT_TICKET
+
+__all__ = ["RunnerWatch", "outcome_of"]
+
+logger = logging.getLogger(__name__)
+
+CANCELLATIONS = (asyncio.CancelledError, KeyboardInterrupt, SystemExit, GeneratorExit)
+
+
+def outcome_of(error: BaseException) -> Outcome:
+    """Outcome of a run whose caller got this exception."""
+    if isinstance(error, CANCELLATIONS):
+        return Outcome.CANCELLED
+    if isinstance(error, MaxTurnsExceeded):
+        return Outcome.MAX_TURNS
+    # Four tripwire classes, for input, output and both sides of a tool; not all in every version.
+    if type(error).__name__.endswith("GuardrailTripwireTriggered"):
+        return Outcome.GUARDRAIL
+    return Outcome.ERROR
+
+
+class WatchedRunner(AgentRunner):
+    """Passes every run on to the runner it replaces, and reports how it ended."""
+
+    def __init__(self, inner: Any, emit: Emit, models: ModelWatch) -> None:
+        self.inner = inner
+        self._emit = emit
+        self._models = models
+
+    async def run(self, starting_agent: Any, input: Any, **kwargs: Any) -> Any:  # noqa: A002
+        """Run to the end."""
+        ticket, token = self._enter()
+        try:
+            result = await self.inner.run(starting_agent, input, **kwargs)
+        except BaseException as error:
+            self._end(ticket, outcome_of(error))
+            raise
+        else:
+            self._end(ticket, Outcome.OK)
+            return result
+        finally:
+            _leave(token)
+
+    def run_sync(self, starting_agent: Any, input: Any, **kwargs: Any) -> Any:  # noqa: A002
+        """Run to the end without an event loop."""
+        ticket, token = self._enter()
+        try:
+            result = self.inner.run_sync(starting_agent, input, **kwargs)
+        except BaseException as error:
+            self._end(ticket, outcome_of(error))
+            raise
+        else:
+            self._end(ticket, Outcome.OK)
+            return result
+        finally:
+            _leave(token)
+
+    def run_streamed(self, starting_agent: Any, input: Any, **kwargs: Any) -> Any:  # noqa: A002
+        """Start a run whose events are streamed; it ends when its background task does."""
+        ticket, token = self._enter()
+        try:
+            result = self.inner.run_streamed(starting_agent, input, **kwargs)
+        except BaseException as error:
+            self._end(ticket, outcome_of(error))
+            raise
+        finally:
+            _leave(token)
+        task = getattr(result, "run_loop_task", None)
+        if isinstance(task, asyncio.Task):
+            task.add_done_callback(lambda done: self._end(ticket, _streamed_outcome(result, done)))
+        else:
+            self._end(ticket, None)
+        return result
+
+    def _enter(self) -> tuple[Ticket, Token[Ticket | None]]:
+        self._models.refresh()
+        ticket = Ticket()
+        return ticket, CURRENT_TICKET.set(ticket)
+
+    def _end(self, ticket: Ticket, outcome: Outcome | None) -> None:
+        self._emit((RUN_END, ticket, monotonic_ns(), outcome))
+
+
+class RunnerWatch:
+    """Puts a WatchedRunner, and watched models, in the SDK's place; `undo` takes them out."""
+
+    def __init__(self, emit: Emit) -> None:
+        self._models = ModelWatch(emit)
+        self._models.refresh()
+        self._runner = WatchedRunner(sdk_run.get_default_agent_runner(), emit, self._models)
+        sdk_run.set_default_agent_runner(self._runner)
+
+    def undo(self) -> None:
+        """Put the former runner and models back, unless somebody else replaced ours since."""
+        self._models.undo()
+        if sdk_run.get_default_agent_runner() is self._runner:
+            sdk_run.set_default_agent_runner(self._runner.inner)
+
+
+def _leave(token: Token[Ticket | None]) -> None:
+    try:
+        CURRENT_TICKET.reset(token)
+    except ValueError:
+        # A coroutine closed from another task: its context is gone, and the ticket with it.
+        logger.debug("run closed from another context")
+
+
+def _streamed_outcome(result: Any, task: asyncio.Task[Any]) -> Outcome | None:
+    """What a streamed run's consumer sees, as far as its task tells; tripwires may not show."""
+    if task.cancelled():
+        return Outcome.CANCELLED
+    # task.exception() would mark the error as seen and silence asyncio's own warning.
+    error = getattr(task, "_exception", None)
+    if isinstance(error, BaseException):
+        return outcome_of(error)
+    was_cancelled = getattr(result, "_cancel_mode", "none") != "none"
+    if was_cancelled and getattr(result, "final_output", None) is None:
+        return Outcome.CANCELLED
+    return None

@@ -1,0 +1,1 @@
+"""Practice ground: a fake LLM server, agent fleets, incidents and drills."""

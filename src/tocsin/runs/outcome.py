@@ -13,13 +13,16 @@ def derive_outcome(
 ) -> Outcome:
     """Decide a run's outcome.
 
-    reported: what the caller of the run got, where that was seen; it outranks the spans, save
-    that a run rescued from its turn limit still counts as one that ran out of turns.
+    reported: what the caller of the run got, where that was seen. It outranks the spans, with two
+    exceptions: a run rescued from its turn limit still ran out of turns; and a stream whose
+    guardrail tripped goes on in the background, where it may fail later for another reason.
     signals: what the top-level spans of the run say.
     work_left_open: calls were still open when the run ended, as when a task is cancelled.
     """
     if reported is Outcome.OK:
         return Outcome.MAX_TURNS if Outcome.MAX_TURNS in signals else Outcome.OK
+    if reported is Outcome.ERROR and Outcome.GUARDRAIL in signals:
+        return Outcome.GUARDRAIL
     if reported is not None:
         return reported
     for signal in SIGNALS:

@@ -7,7 +7,7 @@ import msgspec
 
 from tocsin.model.label import UNKNOWN
 from tocsin.model.run import Outcome, Run
-from tocsin.model.span import Cost, Kind, RunEnd, Span, SpanStart, TraceEnd
+from tocsin.model.span import Cost, ErrorClass, Kind, RunEnd, Span, SpanStart, TraceEnd
 from tocsin.runs.outcome import derive_outcome
 from tocsin.runs.retries import RetryWatch
 
@@ -27,8 +27,9 @@ class OpenRun(msgspec.Struct):
     """There is no root span of kind RUN: all agents of the trace together are the run."""
     last_event_mono_ns: int
     retries: RetryWatch
-    open_spans: dict[str, Kind]
+    open_spans: dict[str, "Member"]
     signals: set[Outcome]
+    last_call_failed: bool = False
     reports_end: bool = False
     reported: Outcome | None = None
     caller_done: bool = False
@@ -38,11 +39,14 @@ class OpenRun(msgspec.Struct):
 
 
 class Member(msgspec.Struct, frozen=True):
-    """An open span's place: its run, and whether it is inside a nested run."""
+    """An open span's place: its run, and what it is inside of."""
 
     opened: OpenRun
     kind: Kind
     nested: bool
+    """In a run within the run."""
+    in_tool: bool = False
+    """A tool started it, and may leave it behind."""
 
 
 class Placement(msgspec.Struct, frozen=True):
@@ -95,11 +99,11 @@ class Tracker:
             opened = self._open_run(start)
             if opened is None:
                 return None, False
-            self._join(opened, start, nested=False)
+            self._join(start, Member(opened, start.kind, nested=False))
             return opened.run, True
-        nested = parent.nested or start.kind is Kind.RUN
-        nested = nested or (start.kind is Kind.AGENT and parent.kind is Kind.TOOL)
-        self._join(parent.opened, start, nested=nested)
+        in_tool = parent.kind is Kind.TOOL
+        nested = parent.nested or start.kind is Kind.RUN or (start.kind is Kind.AGENT and in_tool)
+        self._join(start, Member(parent.opened, start.kind, nested, in_tool))
         return parent.opened.run, False
 
     def end(self, span: Span, now_mono_ns: int) -> Placement:
@@ -110,10 +114,8 @@ class Tracker:
         opened = member.opened
         opened.open_spans.pop(span.span_id, None)
         opened.last_event_mono_ns = now_mono_ns
-        if span.outcome is not None and not member.nested:
-            opened.signals.add(span.outcome)
-        if span.kind is Kind.STEP and not member.nested:
-            opened.run.turns += 1
+        if not member.nested:
+            self._note(opened, span)
         return Placement(opened, opened.run.workflow, member.nested)
 
     def fold(self, placement: Placement, span: Span, cost: Cost | None, now_mono_ns: int) -> None:
@@ -213,10 +215,19 @@ class Tracker:
             self._abandon(next(iter(self._open.values())), start.started_ns)
         return opened
 
-    def _join(self, opened: OpenRun, start: SpanStart, *, nested: bool) -> None:
-        opened.last_event_mono_ns = start.started_mono_ns
-        opened.open_spans[start.span_id] = start.kind
-        self._members[start.span_id] = Member(opened, start.kind, nested)
+    def _note(self, opened: OpenRun, span: Span) -> None:
+        """Keep what a top-level span says about its run."""
+        if span.outcome is not None:
+            opened.signals.add(span.outcome)
+        if span.kind is Kind.STEP:
+            opened.run.turns += 1
+        elif span.kind is Kind.LLM:
+            opened.last_call_failed = span.error not in (None, ErrorClass.CANCELLED)
+
+    def _join(self, start: SpanStart, member: Member) -> None:
+        member.opened.last_event_mono_ns = start.started_mono_ns
+        member.opened.open_spans[start.span_id] = member
+        self._members[start.span_id] = member
 
     def _place_unstarted(self, span: Span) -> Placement:
         """Place a span whose start was dropped, or whose run is over."""
@@ -245,7 +256,12 @@ class Tracker:
         siblings.remove(opened)
         if not siblings:
             del self._by_trace[run.trace_id]
-        work_left_open = any(kind in WORK for kind in opened.open_spans.values())
+        work_left_open = any(
+            member.kind in WORK and not member.in_tool for member in opened.open_spans.values()
+        )
+        if opened.last_call_failed:
+            # A failed stream leaves no error on its agent; nothing came after it, so it was fatal.
+            opened.signals.add(Outcome.ERROR)
         for span_id in opened.open_spans:
             self._members.pop(span_id, None)
         self._closed_traces[run.trace_id] = run.workflow

@@ -29,6 +29,9 @@ class Kind(StrEnum):
     STEP = "step"
     AGENT = "agent"
     LLM = "llm"
+    EMBEDDING = "embedding"
+    RETRIEVAL = "retrieval"
+    EVALUATOR = "evaluator"
     TOOL = "tool"
     HANDOFF = "handoff"
     GUARDRAIL = "guardrail"
@@ -150,6 +153,24 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
     usage: Usage | None = None
     calls: int = 1
     """LLM calls that `usage` covers; 0 on a run's own rollup."""
+    response_id: str | None = None
+    """The provider's id of the answer: two instrumentors of one call agree on it."""
+    finish_reason: str | None = None
+    reported_cost_usd: Decimal | None = None
+    """Cost that the source itself reports; kept for comparison, never added up."""
+    workflow: str | None = None
+    """Name of the workflow, where the span itself says it."""
+    conversation_id: str | None = None
+    agent: str | None = None
+    """Agent that did this, where the span itself says it."""
+    service: str | None = None
+    """Resource attribute service.name."""
+    environment: str | None = None
+    """Resource attribute deployment.environment.name."""
+    is_retry: bool = False
+    """The source itself calls this a repeated attempt."""
+    attributes: dict[str, str] = {}
+    """Allow-listed attributes that have no field here; never prompts or completions."""
     first_token_s: float | None = None
     arguments: int | None = None
     """Hash of a tool call's arguments; None where they were not recorded."""

@@ -1,6 +1,6 @@
 """One tree of errors: catch `TocsinError` for anything this package raises on purpose."""
 
-__all__ = ["ConfigError", "TocsinError"]
+__all__ = ["ConfigError", "DecodeError", "TocsinError"]
 
 
 class TocsinError(Exception):
@@ -9,3 +9,7 @@ class TocsinError(Exception):
 
 class ConfigError(TocsinError):
     """A setting is wrong; the message says which one and what to write instead."""
+
+
+class DecodeError(TocsinError):
+    """Bytes from outside are not what they claim to be; the message says why."""

@@ -167,6 +167,8 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
     """Resource attribute service.name."""
     environment: str | None = None
     """Resource attribute deployment.environment.name."""
+    scope: str = ""
+    """Instrumentation scope that recorded it."""
     is_retry: bool = False
     """The source itself calls this a repeated attempt."""
     attributes: dict[str, str] = {}

@@ -1,0 +1,1 @@
+"""Raw OTLP spans -> Spans, whatever library wrote them: one file of tables per family."""

@@ -47,8 +47,9 @@ def text(value: object) -> str | None:
 
 def identifier(value: object) -> str | None:
     """The value if it is a string that can be an id: printable, and of bounded length."""
-    is_id = isinstance(value, str) and 0 < len(value) <= MAX_ID and value.isprintable()
-    return value if is_id else None
+    if isinstance(value, str) and 0 < len(value) <= MAX_ID and value.isprintable():
+        return value
+    return None
 
 
 def endpoint(value: object) -> str | None:

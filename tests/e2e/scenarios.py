@@ -157,7 +157,7 @@ def guardrail(*, trips: bool) -> tuple[Any, Any]:
         await asyncio.sleep(0.1)  # long enough for the model's call to be under way
         return GuardrailFunctionOutput(output_info=None, tripwire_triggered=trips)
 
-    return input_guardrail(check, name="abuse"), output_guardrail(check, name="secrets")
+    return input_guardrail(name="abuse")(check), output_guardrail(name="secrets")(check)
 
 
 def guarded(*, inputs: bool | None, outputs: bool | None, streamed: bool = False) -> Scenario:

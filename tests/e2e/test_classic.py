@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from agents import add_trace_processor, set_trace_processors
+from agents import add_trace_processor, function_tool, set_trace_processors
 from agents.tracing import get_trace_provider
 from openai import AsyncOpenAI
 from prometheus_client import CollectorRegistry, generate_latest
@@ -140,8 +140,9 @@ def test_all_faces_agree_to_the_last_count(register: str, watcher: Watcher, llm:
     for outcome in ("ok", "error"):
         ours = page.total("agent_workflow_runs_total", outcome=outcome)
         assert ours == client.total("agent.workflow.completions_total", outcome=outcome) > 0
-    runs = page.observed("agent_workflow_duration_seconds")
-    assert runs == (30, pytest.approx(client.total("agent.workflow.duration_seconds")))
+    runs, seconds = page.observed("agent_workflow_duration_seconds")
+    assert 30 == runs
+    assert seconds == pytest.approx(client.total("agent.workflow.duration_seconds"))
     assert page.total("agent_sla_breaches_total") == len(alerts.sent) > 0
     assert page.total("agent_budget_spent_dollars") == pytest.approx(
         client.total("agent.cost.dollars_total")
@@ -212,7 +213,7 @@ def test_breach_is_raised_while_the_run_goes_on(
     watcher.add_slas({"Agent workflow": tocsin.WorkflowSLA(0.2, severity="critical")}, alerts)
     seen_in_flight: list[bool] = []
 
-    @s.function_tool
+    @function_tool
     async def wait() -> str:
         for _ in range(100):
             await asyncio.sleep(0.05)

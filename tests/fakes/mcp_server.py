@@ -23,11 +23,13 @@ class FailingServer(MCPServer):
         pass
 
     async def list_tools(self, *_: Any, **__: Any) -> list[Tool]:
-        return [Tool(name="query", inputSchema={"type": "object", "properties": {}})]
+        schema = {"type": "object", "properties": {}}
+        return [Tool.model_validate({"name": "query", "inputSchema": schema})]
 
     async def call_tool(self, *_: Any, **__: Any) -> CallToolResult:
         text = "Error executing tool query: no such table"
-        return CallToolResult(content=[TextContent(type="text", text=text)], isError=True)
+        content = [TextContent(type="text", text=text)]
+        return CallToolResult.model_validate({"content": content, "isError": True})
 
     async def list_prompts(self) -> Any:
         raise NotImplementedError

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any, Final
 
+from tocsin.app.worker import left_s
 from tocsin.errors import ConfigError
 from tocsin.meters.clients import SilentObserver
 from tocsin.model.run import Breach
@@ -37,14 +38,14 @@ class AlertSink(SilentObserver):
             )
         self._service = service
         self._workflows = frozenset(slas)
-        self.dropped = 0
-        self.failed = 0
         self.reset_after_fork()
 
     def reset_after_fork(self) -> None:
         """Start over in a forked child: the parent sends its own alerts."""
         self._waiting: queue.Queue[Breach | None] = queue.Queue(MAX_WAITING)
         self._thread: threading.Thread | None = None
+        self.dropped = 0
+        self.failed = 0
 
     def breached(self, breach: Breach) -> None:
         """Queue an alert."""
@@ -58,25 +59,28 @@ class AlertSink(SilentObserver):
         except queue.Full:
             self.dropped += 1
 
-    def close(self, timeout_s: float) -> None:
-        """Send what is waiting, for at most `timeout_s`."""
+    def close(self, deadline_s: float) -> None:
+        """Send what is waiting, until a deadline on `time.monotonic()`."""
         if self._thread is None:
             return
         try:
-            self._waiting.put(None, timeout=timeout_s)
+            self._waiting.put(None, timeout=left_s(deadline_s))
         except queue.Full:
             return
-        self._thread.join(timeout_s)
+        self._thread.join(left_s(deadline_s))
 
     def _run(self) -> None:
+        # One event loop for all alerts: the connections of an async service belong to it.
+        loop = asyncio.Runner()
         while (breach := self._waiting.get()) is not None:
             try:
                 answer = self._service.send(severity=breach.severity, message=breach.message)
                 if inspect.isawaitable(answer):
-                    asyncio.run(_wait_for(answer))
-            except Exception as error:  # noqa: BLE001 - a foreign service may raise anything
+                    loop.run(_wait_for(answer))
+            except BaseException as error:  # noqa: BLE001 - a foreign service may raise anything
                 self.failed += 1
                 logger.warning("alert not sent: %r: %s", error, breach.message)
+        loop.close()
 
 
 async def _wait_for(answer: Any) -> None:

@@ -27,7 +27,8 @@ class Face(EventProcessor):
 
     def __init__(self, watcher: Watcher | None) -> None:
         self.watcher = default_watcher() if watcher is None else watcher
-        super().__init__(self.watcher.emit, self.watcher.flush)
+        own = self.watcher
+        super().__init__(own.emit, own.flush, own.queue, own.shutdown)
 
 
 class MetricsCollector(Face):

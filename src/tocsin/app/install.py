@@ -4,6 +4,7 @@ import logging
 import os
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from agents.tracing import add_trace_processor
@@ -11,12 +12,14 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from tocsin.app.watcher import Watcher
+from tocsin.errors import ConfigError
 from tocsin.runs.limits import WorkflowSLA
 
 __all__ = ["default_watcher", "expose", "install"]
 
 logger = logging.getLogger(__name__)
 
+DISABLED_ENV = "OPENAI_AGENTS_DISABLE_TRACING"
 SHARED_DIR_ENV = "PROMETHEUS_MULTIPROC_DIR"
 
 _lock = threading.RLock()
@@ -49,6 +52,10 @@ def install(
     Returns the watcher: `flush()` waits until all that happened is counted, `close()` ends it.
     A second call changes nothing. Raises ConfigError for wrong settings, nothing later.
     """
+    if metrics_port is not None and not is_port(metrics_port):
+        raise ConfigError(
+            f"metrics_port: {metrics_port!r} is not a port; write 0 to 65535, or None"
+        )
     with _lock:
         if _installed and not _installed[0].is_closed:
             logger.warning("tocsin.install() was called before; its first settings stay")
@@ -62,8 +69,15 @@ def install(
         if metrics_port is not None:
             watcher.serve_metrics(registry, host=metrics_host, port=metrics_port)
         add_trace_processor(watcher.processor)
+        if os.environ.get(DISABLED_ENV, "").lower() in ("1", "true"):
+            logger.warning("%s is set: the SDK traces nothing, so no run is seen", DISABLED_ENV)
         _installed[:] = [watcher]
         return watcher
+
+
+def is_port(value: object) -> bool:
+    """Whether a value is a TCP port, 0 (any free one) included."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 65536
 
 
 def default_watcher(*, run_ttl_s: float = 3600.0, watch_runner: bool = True) -> Watcher:
@@ -86,9 +100,14 @@ def expose(watcher: Watcher, registry: CollectorRegistry | None = None) -> Colle
     Where processes share their metrics and no registry is given, the result is a new registry
     that also merges the program's own multi-process metrics.
     """
-    if registry is None and os.environ.get(SHARED_DIR_ENV):
+    shared_dir = os.environ.get(SHARED_DIR_ENV)
+    if registry is None and shared_dir:
         registry = CollectorRegistry()
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        try:
+            Path(shared_dir).mkdir(parents=True, exist_ok=True)
+            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        except (OSError, ValueError) as error:
+            logger.warning("%s=%s: metrics are not shared: %s", SHARED_DIR_ENV, shared_dir, error)
     registry = REGISTRY if registry is None else registry
     if registry not in watcher.exposed_in:
         registry.register(watcher.collector)

@@ -32,7 +32,6 @@ class MetricsServer:
         self._is_shared = is_shared
         self._server: Any = None
         self._retry_at_s = 0.0
-        self._pid = os.getpid()
 
     @property
     def port(self) -> int | None:
@@ -41,8 +40,6 @@ class MetricsServer:
 
     def ensure(self) -> None:
         """Listen, if this process does not yet. Never raises."""
-        if self._pid != os.getpid():
-            self._forget_parent()
         if self._server is not None or time.monotonic() < self._retry_at_s:
             return
         try:
@@ -55,10 +52,17 @@ class MetricsServer:
 
     def close(self) -> None:
         """Stop listening."""
-        if self._server is not None and self._pid == os.getpid():
+        if self._server is not None:
             self._server.shutdown()
             self._server.server_close()
         self._server = None
+
+    def reset_after_fork(self) -> None:
+        """Close the inherited socket: its thread, and the port, stayed with the parent."""
+        self._retry_at_s = 0.0
+        if self._server is not None:
+            self._server.socket.close()
+            self._server = None
 
     def _listen(self, port: int) -> None:
         self._server, _ = start_http_server(port, self._host, self._registry)
@@ -73,16 +77,8 @@ class MetricsServer:
         logger.warning(
             "port %s: %s; /metrics of process %s is on %s:%s",
             self._wanted_port,
-            error,
+            getattr(error, "strerror", None) or error,
             os.getpid(),
             self._host,
             self.port,
         )
-
-    def _forget_parent(self) -> None:
-        """Close the inherited socket: its thread, and the port, stayed with the parent."""
-        self._pid = os.getpid()
-        self._retry_at_s = 0.0
-        if self._server is not None:
-            self._server.socket.close()
-            self._server = None

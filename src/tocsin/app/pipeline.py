@@ -55,6 +55,7 @@ class Pipeline:
 
     def forget(self) -> None:
         """Drop every run, open or counted; observers and service levels stay."""
+        self.sink_errors.clear()
         self.tracker = Tracker(idle_ttl_s=self._run_ttl_s)
         self.spend = DailySpend()
         self.slas.forget()

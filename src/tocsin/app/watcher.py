@@ -7,7 +7,7 @@ import os
 import time
 import weakref
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from tocsin.app.shared import SharedFamilies
 from tocsin.app.worker import Worker
 from tocsin.errors import ConfigError
 from tocsin.meters import catalogue as m
+from tocsin.meters.cardinality import OTHER
 from tocsin.meters.exposition import RegistryCollector
 from tocsin.meters.observer import Observer
 from tocsin.meters.record import Recorder
@@ -28,9 +29,8 @@ from tocsin.meters.registry import Family, Registry
 from tocsin.pricing.catalogue import PriceBook
 from tocsin.runs.limits import ANY_WORKFLOW, LIMITS, WorkflowSLA
 from tocsin.sources.agents_sdk.decode import Decoder, Malformed
-from tocsin.sources.agents_sdk.events import Event
+from tocsin.sources.agents_sdk.events import Emit, Event
 from tocsin.sources.agents_sdk.processor import EventProcessor
-from tocsin.sources.agents_sdk.runner import RunnerWatch
 
 __all__ = ["Watcher"]
 
@@ -39,6 +39,8 @@ logger = logging.getLogger(__name__)
 EXIT_DEADLINE_S: Final = 2.0
 FLUSH_DEADLINE_S: Final = 5.0
 EXPIRE_EVERY_S: Final = 1.0
+MAX_REASONS: Final = 100
+"""Reasons of malformed events that are told apart; a program can make up exception types."""
 
 
 class Watcher:
@@ -68,7 +70,7 @@ class Watcher:
         self._open_ttl_ns = int(run_ttl_s * 1e9)
         self.queue = EventQueue() if queue_limit is None else EventQueue(queue_limit)
         self.worker = Worker(self.queue, self._process, self._tick)
-        self.processor = EventProcessor(self.emit, self.flush)
+        self.processor = EventProcessor(self.emit, self.flush, self.queue, self.shutdown)
         self._shared = None if shared_dir is None else SharedFamilies(Path(shared_dir))
         self.collector = RegistryCollector(self.families)
         self.server: MetricsServer | None = None
@@ -76,12 +78,13 @@ class Watcher:
         self.is_closed = False
         self._sinks: list[AlertSink] = []
         self._forget()
-        self._runner = RunnerWatch(self.emit) if watch_runner else None
+        self._unwatch_runner = _watch_runner(self.emit) if watch_runner else None
         WATCHERS.add(self)
 
     def _forget(self) -> None:
         self._decoder = Decoder(open_ttl_ns=self._open_ttl_ns)
         self._events = 0
+        self._exit_budget_s = EXIT_DEADLINE_S
         self._published_events = -1
         self._malformed: Counter[str] = Counter()
         self._expire_at_s = 0.0
@@ -94,8 +97,9 @@ class Watcher:
 
     def families(self) -> list[Family]:
         """Every metric as it is now, of all processes where they share."""
-        own = self.registry.collect()
-        return own if self._shared is None else self._shared.merged(own)
+        if self._shared is None:
+            return self.registry.collect()
+        return self._shared.merged(self.registry.collect)
 
     def add_observer(self, observer: Observer) -> None:
         """Tell another observer of everything from now on."""
@@ -129,22 +133,29 @@ class Watcher:
         """Wait until all that happened so far is counted; False if time (5 s) ran out."""
         done = self.worker.flush(FLUSH_DEADLINE_S if timeout_s is None else timeout_s)
         if self._shared is not None:
-            self._shared.publish(self.registry.collect(), now=True)
+            self._shared.publish(self.registry.collect, now=True)
         return done
 
-    def close(self, timeout_s: float = EXIT_DEADLINE_S) -> bool:
-        """Count and send what is left, within a deadline, and let go of everything."""
+    def shutdown(self, timeout_s: float | None = None) -> None:
+        """Flush as the program ends: however often this is asked for, the wait is 2 s in all."""
+        started_s = time.monotonic()
+        if not self.flush(min(self._exit_budget_s, timeout_s or EXIT_DEADLINE_S)):
+            self._exit_budget_s = max(0.0, self._exit_budget_s + started_s - time.monotonic())
+
+    def close(self, timeout_s: float | None = None) -> bool:
+        """Count and send what is left, within a deadline (2 s), and let go of everything."""
         if self.is_closed:
             return True
         self.is_closed = True
-        if self._runner is not None:
-            self._runner.undo()
-        done = self.worker.close(timeout_s)
-        self.queue.limit = 0  # what comes from here on is dropped, not kept
+        if self._unwatch_runner is not None:
+            self._unwatch_runner()
+        deadline = time.monotonic() + (self._exit_budget_s if timeout_s is None else timeout_s)
+        done = self.worker.close(deadline)
         for sink in self._sinks:
-            sink.close(timeout_s)
+            sink.close(deadline)
         if self._shared is not None:
-            self._shared.publish(self.registry.collect(), now=True)
+            self._shared.publish(self.registry.collect, now=True)
+            self._shared.close()
         if self.server is not None:
             self.server.close()
         for registry in self.exposed_in:
@@ -163,19 +174,25 @@ class Watcher:
             sink.reset_after_fork()
         if self._shared is not None:
             self._shared.reset_after_fork()
+        if self.server is not None:
+            self.server.reset_after_fork()
 
     def _process(self, event: Event) -> None:
         self._events += 1
         try:
             record = self._decoder.decode(event)
         except Malformed as reason:
-            self._malformed[str(reason)] += 1
+            self._count_malformed(str(reason))
             return
         except Exception as error:  # noqa: BLE001 - a span's fields may raise anything
-            self._malformed[type(error).__name__[:40]] += 1
+            self._count_malformed(type(error).__name__[:40])
             return
         if record is not None:
             self.pipeline.feed(record)
+
+    def _count_malformed(self, reason: str) -> None:
+        is_room = reason in self._malformed or len(self._malformed) < MAX_REASONS
+        self._malformed[reason if is_room else OTHER] += 1
 
     def _tick(self) -> None:
         self.pipeline.sweep()
@@ -185,9 +202,9 @@ class Watcher:
             self._decoder.expire(time.monotonic_ns())
             if self.server is not None:
                 self.server.ensure()
-        elif self._published_events == self._events:
+        elif self._published_events == self._events + self.queue.dropped:
             return
-        self._published_events = self._events
+        self._published_events = self._events + self.queue.dropped
         self._publish()
 
     def _publish(self) -> None:
@@ -205,6 +222,7 @@ class Watcher:
             (m.INTERNAL_ERRORS, ()): self.worker.errors,
             (m.ALERTS_DROPPED, ()): sum(sink.dropped for sink in self._sinks),
         }
+        totals[m.MALFORMED, ("unreadable fields",)] = self._decoder.unreadable_spans
         for reason, count in self._malformed.items():
             totals[m.MALFORMED, (reason,)] = count
         errors = Counter(self.pipeline.sink_errors)
@@ -215,7 +233,18 @@ class Watcher:
             for (metric, labels), value in totals.items():
                 self.registry.set(metric, labels, value)
         if self._shared is not None:
-            self._shared.publish(self.registry.collect())
+            self._shared.publish(self.registry.collect)
+
+
+def _watch_runner(emit: Emit) -> Callable[[], None] | None:
+    """Watch the SDK's runner and models; without them, in an SDK of another shape, spans tell."""
+    try:
+        from tocsin.sources.agents_sdk.runner import RunnerWatch
+
+        return RunnerWatch(emit).undo
+    except (ImportError, AttributeError, TypeError) as error:
+        logger.warning("the SDK's runner is not watched, its spans are: %s", error)
+        return None
 
 
 WATCHERS: weakref.WeakSet[Watcher] = weakref.WeakSet()

@@ -56,6 +56,7 @@ class Worker:
             self.running = True
             try:
                 self._thread.start()
+                self._queue.open()
             except RuntimeError as error:
                 # The interpreter is shutting down, or the system has no threads left.
                 self.running = False
@@ -76,13 +77,15 @@ class Worker:
         self._queue.put_always((FLUSH, done, 0, None))
         return done.wait(timeout_s)
 
-    def close(self, timeout_s: float) -> bool:
-        """Process what is waiting, for at most `timeout_s`, and stop; False if time ran out."""
-        flushed = self.flush(timeout_s) if self.running else True
-        self._closed, self.running = True, False
+    def close(self, deadline_s: float) -> bool:
+        """Process what is waiting, and stop; False if that was not done by `time.monotonic()`."""
+        flushed = self.flush(left_s(deadline_s)) if self.running else True
+        with self._lock:
+            self._closed, self.running = True, False
+            self._queue.refuse()
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
-            thread.join(timeout_s)
+            thread.join(left_s(deadline_s))
         return flushed
 
     def reset_after_fork(self) -> None:
@@ -90,8 +93,20 @@ class Worker:
         self._lock = threading.Lock()
         self._thread = None
         self.running = False
+        self.errors = 0
 
     def _run(self) -> None:
+        try:
+            self._work()
+        finally:
+            # However this thread ends, by a logging handler that raises for one, the next event
+            # starts another.
+            with self._lock:
+                if threading.current_thread() is self._thread:
+                    self.running = False
+                    self._queue.close()
+
+    def _work(self) -> None:
         pid = os.getpid()
         while self.running and os.getpid() == pid:
             handled = 0
@@ -119,3 +134,8 @@ class Worker:
             self.errors += 1
             if self.errors <= MAX_LOGGED:
                 logger.exception("an event could not be processed; going on with the next")
+
+
+def left_s(deadline_s: float) -> float:
+    """Seconds until a deadline on `time.monotonic()`; 0 when it is over."""
+    return max(0.0, deadline_s - time.monotonic())

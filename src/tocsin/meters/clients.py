@@ -1,7 +1,7 @@
 """The classic names, sent to any metrics client that a program already has."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Protocol
 
 from tocsin.errors import ConfigError
@@ -15,13 +15,15 @@ TAG_NAMES: Final = ("tags", "labels", "attributes", "dimensions", "attrs")
 VALUE_NAMES: Final = ("value", "amount", "delta", "count", "n")
 
 Send = Callable[[str, float, dict[str, str]], object]
+Layout = Callable[[str, float, dict[str, str]], tuple[tuple[Any, ...], Mapping[str, Any]]]
+"""Spreads name, value and tags over positional and keyword arguments."""
 
 
 class MetricsClient(Protocol):
     """What the classic collectors need: three methods that take a name, a value and tags.
 
     The tags' parameter may be called tags, labels, attributes or dimensions, and may be
-    keyword-only. Methods that a collector does not use may be missing.
+    keyword-only or `**tags`. Methods that a collector does not use may be missing.
     """
 
     def counter(self, name: str, value: float, tags: dict[str, str]) -> object:
@@ -40,22 +42,52 @@ class MetricsClient(Protocol):
 def bind(client: object, method: str) -> Send:
     """Return a client's method as `send(name, value, tags)`, whatever its parameters are called.
 
-    Raises ConfigError where the client has no such method.
+    Raises ConfigError where the client has no such method, or one that cannot take these three.
     """
-    send: Callable[..., object] | None = getattr(client, method, None)
-    if not callable(send):
-        raise ConfigError(
-            f"metrics client {type(client).__name__} has no method {method}(name, value, tags)"
-        )
+    found: Callable[..., object] | None = getattr(client, method, None)
+    if not callable(found):
+        raise _unfit(client, method)
     try:
-        parameters = inspect.signature(send).parameters
+        signature = inspect.signature(found)
     except (TypeError, ValueError):
-        return send  # a builtin tells nothing: call it by position
+        return found  # a builtin tells nothing: call it by position
+    for layout in _layouts(signature.parameters):
+        args, named = layout("name", 1, {"tag": "value"})
+        try:
+            signature.bind(*args, **named)
+        except TypeError:
+            continue
+        return _sender(found, layout)
+    raise _unfit(client, method)
+
+
+def _unfit(client: object, method: str) -> ConfigError:
+    kind = type(client).__name__
+    return ConfigError(f"metrics client {kind} has no method {method}(name, value, tags)")
+
+
+def _sender(method: Callable[..., object], layout: Layout) -> Send:
+    def send(name: str, amount: float, tags: dict[str, str]) -> object:
+        args, named = layout(name, amount, tags)
+        return method(*args, **named)
+
+    return send
+
+
+def _layouts(parameters: Mapping[str, inspect.Parameter]) -> Iterator[Layout]:
+    """Ways to pass name, value and tags, the surest first."""
     value = next((name for name in VALUE_NAMES if name in parameters), None)
     tags = next((name for name in TAG_NAMES if name in parameters), None)
-    if value is None or tags is None:
-        return send
-    return lambda name, amount, found: send(name, **{value: amount, tags: found})
+    if tags is not None and parameters[tags].kind is inspect.Parameter.VAR_KEYWORD:
+        yield lambda name, amount, found: ((name, amount), found)
+        if value is not None:
+            yield lambda name, amount, found: ((name,), {value: amount, **found})
+    elif tags is not None:
+        if value is not None:
+            yield lambda name, amount, found: ((name,), {value: amount, tags: found})
+        yield lambda name, amount, found: ((name, amount), {tags: found})
+    yield lambda name, amount, found: ((name, amount, found), {})
+    yield lambda name, amount, found: ((name, amount), {"tags": found})
 
 
 class SilentObserver:

@@ -2,22 +2,19 @@
 
 import threading
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 
-from tocsin.meters.cardinality import OTHER, CardinalityGuard
+from tocsin.meters.cardinality import CardinalityGuard
 from tocsin.meters.catalogue import LABEL_OVERFLOWS, Metric
 
 __all__ = ["Amount", "Distribution", "Family", "Labels", "Registry"]
 
 Amount: TypeAlias = int | float | Decimal
-
-MAX_SERIES: Final = 5_000
-"""Series per metric; combinations of labels can multiply although each label is bounded."""
 
 
 class Distribution(msgspec.Struct):
@@ -60,21 +57,21 @@ class Registry:
         """Raise a counter; 0 creates its series, so that the first real raise is visible."""
         series = self._numbers.setdefault(metric, {})
         if labels not in series:
-            labels = self._admit(metric, labels, series)
+            labels = self._guard.fold(metric.labels, labels)
         series[labels] = series.get(labels, 0) + amount  # type: ignore[operator]
 
     def set(self, metric: Metric, labels: Labels, value: Amount) -> None:
         """Set a gauge, or a counter that is kept elsewhere."""
         series = self._numbers.setdefault(metric, {})
         if labels not in series:
-            labels = self._admit(metric, labels, series)
+            labels = self._guard.fold(metric.labels, labels)
         series[labels] = value
 
     def observe(self, metric: Metric, labels: Labels, value: float) -> None:
         """Add an observation to a histogram."""
         series = self._distributions.setdefault(metric, {})
         if labels not in series:
-            labels = self._admit(metric, labels, series)
+            labels = self._guard.fold(metric.labels, labels)
         distribution = series.get(labels)
         if distribution is None:
             distribution = series[labels] = Distribution([0] * (len(metric.buckets) + 1))
@@ -99,6 +96,7 @@ class Registry:
     def reset_after_fork(self) -> None:
         """Forget everything: a forked child counts for itself, and owns none of our locks."""
         self._lock = threading.Lock()
+        self._guard.reset()
         self._numbers.clear()
         self._distributions.clear()
 
@@ -112,13 +110,6 @@ class Registry:
                 for labels, found in self._distributions.get(metric, {}).items()
             },
         )
-
-    def _admit(self, metric: Metric, labels: Labels, series: Mapping[Labels, object]) -> Labels:
-        labels = self._guard.fold(metric.labels, labels)
-        if labels in series or len(series) < MAX_SERIES:
-            return labels
-        self._guard.overflows["series"] = self._guard.overflows.get("series", 0) + 1
-        return (OTHER,) * len(metric.labels)
 
     def _count_overflows(self) -> None:
         for label, count in self._guard.overflows.items():

@@ -14,13 +14,12 @@ MAX_NAME: Final = 128
 def clean_name(value: object) -> str | None:
     """Return a name on one line and at most MAX_NAME long; None where there is none.
 
-    Control characters and line breaks become spaces, so a name can forge neither a log line nor
-    an exposition line; lone surrogates become "?", so it can always be encoded.
+    Control characters, line breaks and lone surrogates become spaces, so a name can forge neither
+    a log line nor an exposition line, and can always be encoded.
     """
     if not isinstance(value, str):
         return None
     name = value[:MAX_NAME]
     if not name.isprintable():
         name = "".join(char if char.isprintable() else " " for char in name)
-        name = name.encode("utf-8", "replace").decode()
     return name.strip() or None

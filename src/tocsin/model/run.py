@@ -82,7 +82,7 @@ class Breach(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def message(self) -> str:
         """One sentence for a person: what, value against limit, which run."""
-        value, threshold = (format_amount(self.limit, v) for v in (self.value, self.threshold))
+        value, threshold = format_amounts(self.limit, self.value, self.threshold)
         going_on = " so far" if self.in_flight else ""
         what = SUBJECTS.get(self.limit, "")
         return (
@@ -94,12 +94,26 @@ class Breach(msgspec.Struct, frozen=True, kw_only=True):
 SUBJECTS = {"first_token": "first token after "}
 
 
-def format_amount(limit: str, value: float) -> str:
-    """Write a limit's value with its unit, as people read it: 16.2 s, 8,412 tokens, $0.0123."""
+def format_amounts(limit: str, value: float, threshold: float) -> tuple[str, str]:
+    """Write a value and the limit it passed, with as many digits as it takes to tell them apart."""
+    for digits in range(1, 7):
+        written = format_amount(limit, value, digits), format_amount(limit, threshold, digits)
+        if written[0] != written[1]:
+            break
+    return written
+
+
+def format_amount(limit: str, value: float, digits: int = 1) -> str:
+    """Write a limit's value with its unit, as people read it: 16.2 s, 8,412 tokens, $0.0123.
+
+    digits: after the point, of seconds; money has one more from a dollar on, three more below.
+    """
     match limit:
         case "latency" | "first_token":
-            return f"{value:.1f} s" if value >= 1 else f"{value * 1000:.0f} ms"
+            if value < 1:
+                return f"{value * 1000:.{digits - 1}f} ms"
+            return f"{value:.{digits}f} s"
         case "cost":
-            return f"${value:.2f}" if value >= 1 else f"${value:.4f}"
+            return f"${value:.{digits + 1 if value >= 1 else digits + 3}f}"
         case _:
             return f"{value:,.0f} {limit}"

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import TypeVar
 
 from genai_prices import data_snapshot
-from genai_prices.types import ModelInfo, ModelPrice, PriceVariant, TieredPrices
+from genai_prices.types import ModelInfo, ModelPrice, PriceVariant, Provider, TieredPrices
 
 from tocsin.model.span import Cost, Span
 from tocsin.pricing.rates import PER_MILLION, Rate, Rates, parse_overrides
@@ -19,8 +19,9 @@ V = TypeVar("V")
 
 logger = logging.getLogger(__name__)
 
-STANDARD_TIERS = frozenset({"default", "auto", "standard"})
-HOUR_NS = 3600 * 1_000_000_000
+STANDARD_TIERS = frozenset({"default", "auto", "standard", "on_demand"})
+NS_PER_S = 1_000_000_000
+NS_PER_MINUTE = 60 * NS_PER_S
 MAX_RESOLVED = 4096
 """Resolved models kept; hostile model names must not grow the process."""
 
@@ -29,14 +30,15 @@ class PriceBook:
     """Prices LLM spans: overrides first, then genai-prices' bundled data.
 
     Not thread-safe; one worker owns it. Rates that depend on the time of day or on a start
-    date are resolved again every hour, all others once.
+    date are resolved again every minute, all others once.
     """
 
     def __init__(self, overrides: Mapping[str, Mapping[str, object]] | None = None) -> None:
         self._overrides = parse_overrides(overrides or {})
-        self._data = data_snapshot.get_snapshot()
         self._rates: dict[tuple[str | None, ...], tuple[int | None, Rates | None]] = {}
         self._providers: dict[tuple[str | None, str | None], str | None] = {}
+        self._warned: set[tuple[str, str]] = set()
+        self._forget()
 
     def override(self, prices: Mapping[str, Mapping[str, object]]) -> None:
         """Add overrides, as in `parse_overrides`, for calls priced from now on."""
@@ -48,12 +50,13 @@ class PriceBook:
         if span.usage is None:
             return None
         key = (span.provider, span.endpoint, span.response_model, span.model, span.service_tier)
-        hour = span.started_ns // HOUR_NS
-        valid, rates = self._rates.get(key, (-1, None))
-        if valid is not None and valid != hour:
+        minute = span.started_ns // NS_PER_MINUTE
+        resolved = self._rates.get(key)
+        if resolved is None or resolved[0] not in (None, minute):
             timeless, rates = self._resolve(span)
-            _remember(self._rates, key, (None if timeless else hour, rates))
-        return None if rates is None else rates.cost(span.usage)
+            resolved = (None if timeless else minute, rates)
+            self._remember(self._rates, key, resolved)
+        return None if resolved[1] is None else resolved[1].cost(span.usage)
 
     def provider(self, span: Span) -> str | None:
         """Name who serves the span's model, from its endpoint, else from the model's name."""
@@ -61,15 +64,22 @@ class PriceBook:
             return span.provider
         key = (span.endpoint, span.model)
         if key not in self._providers:
-            _remember(self._providers, key, self._find_provider(span.endpoint, span.model))
+            self._remember(self._providers, key, self._find_provider(span.endpoint, span.model))
         return self._providers[key]
 
     def _find_provider(self, endpoint: str | None, model: str | None) -> str | None:
-        # An endpoint nobody knows is a proxy or a test server: the model's name decides then.
-        for ref, url in ((None, endpoint), (model and model.lower(), None)):
-            if ref is not None or url is not None:
+        # An endpoint nobody knows is a proxy or a test server: the model's name decides then,
+        # and first of all what LiteLLM's names have before the slash.
+        name = model.lower() if model else None
+        prefix = name.partition("/")[0] if name and "/" in name else None
+        for ref, provider, url in (
+            (None, None, endpoint),
+            (None, prefix, None),
+            (name, None, None),
+        ):
+            if ref or provider or url:
                 try:
-                    return self._data.find_provider(ref, None, url).id
+                    return self._data.find_provider(ref, provider, url).id
                 except LookupError:
                     continue
         return None
@@ -81,23 +91,52 @@ class PriceBook:
             if model in self._overrides:
                 return True, self._overrides[model]
         for model in models:
-            info = self._find_model(model, self.provider(span))
-            if info is not None:
-                at = datetime.fromtimestamp(span.started_ns / 1e9, UTC)
-                return _is_timeless(info), _rates_at(info, at, span.service_tier)
+            found = self._find_model(model, self.provider(span))
+            if found is not None:
+                return _is_timeless(found[1]), self._rates_of(*found, span)
         return True, None
 
-    def _find_model(self, model: str, provider: str | None) -> ModelInfo | None:
+    def _find_model(self, model: str, provider: str | None) -> tuple[Provider, ModelInfo] | None:
         try:
-            return self._data.find_provider_model(model, None, provider, None)[1]
+            return self._data.find_provider_model(model, None, provider, None)
         except LookupError:
+            prefix, _, bare = model.partition("/")
+            if (
+                bare
+                and provider is not None
+                and self._find_provider(None, f"{prefix}/") == provider
+            ):
+                return self._find_model(bare, provider)
             return None
 
+    def _rates_of(self, provider: Provider, info: ModelInfo, span: Span) -> Rates | None:
+        at, tier = datetime.fromtimestamp(span.started_ns // NS_PER_S, UTC), span.service_tier
+        if tier is None or tier in STANDARD_TIERS:
+            return compile_rates(info.get_prices(at))
+        context = {"processing": "batch"} if tier == "batch" else {"service_tier": tier}
+        # A model that the provider only resells: its maker's tiers say nothing about it.
+        is_own = any(model is info for model in provider.models)
+        if is_own and any(_applies(variant, context, at) for variant in info.price_variants or ()):
+            return compile_rates(info.get_prices(at, context))
+        if (info.id, tier) not in self._warned:
+            self._warned.add((info.id, tier))
+            logger.warning(
+                "No price for %s at service tier %s: using its list price", info.id, tier
+            )
+        return compile_rates(info.get_prices(at))
 
-def _remember(cache: dict[K, V], key: K, value: V) -> None:
-    if len(cache) >= MAX_RESOLVED:
-        cache.clear()
-    cache[key] = value
+    def _remember(self, cache: dict[K, V], key: K, value: V) -> None:
+        if len(cache) >= MAX_RESOLVED:
+            self._forget()
+        cache[key] = value
+
+    def _forget(self) -> None:
+        """Begin with empty caches; genai-prices keeps its own, of misses too, on its snapshot."""
+        shared = data_snapshot.get_snapshot()
+        self._data = data_snapshot.DataSnapshot(shared.providers, shared.from_auto_update)
+        self._rates.clear()
+        self._providers.clear()
+        self._warned.clear()
 
 
 def _is_timeless(info: ModelInfo) -> bool:
@@ -105,15 +144,6 @@ def _is_timeless(info: ModelInfo) -> bool:
     if not isinstance(info.prices, ModelPrice):
         constraints += [price.constraint for price in info.prices]
     return all(constraint is None for constraint in constraints)
-
-
-def _rates_at(info: ModelInfo, at: datetime, tier: str | None) -> Rates | None:
-    if tier is None or tier in STANDARD_TIERS:
-        return compile_rates(info.get_prices(at))
-    context = {"processing": "batch"} if tier == "batch" else {"service_tier": tier}
-    if not any(_applies(variant, context, at) for variant in info.price_variants or ()):
-        logger.warning("No price for %s at service tier %s: using its list price", info.id, tier)
-    return compile_rates(info.get_prices(at, context))
 
 
 def _applies(variant: PriceVariant, context: dict[str, str], at: datetime) -> bool:

@@ -25,6 +25,10 @@ LIMITS: Final = {
 }
 """Limit as it appears in metrics and messages -> field of WorkflowSLA."""
 
+MAX_LATENCY_S: Final = 1e9
+"""A limit above this, 31 years, is the same as none."""
+MAX_IDLE_DEADLINES: Final = 1_000
+"""Deadlines of ended runs that may be kept, beside as many as there are runs."""
 SEVERITIES: Final = ("info", "warning", "error", "critical")
 
 
@@ -66,7 +70,10 @@ def _is_limit(value: object) -> bool:
         return True
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         return False
-    return math.isfinite(value) and value > 0
+    try:
+        return math.isfinite(value) and float(value) > 0
+    except (ValueError, OverflowError):  # a signalling NaN, an integer beyond all floats
+        return False
 
 
 class SlaWatch:
@@ -102,8 +109,8 @@ class SlaWatch:
             return
         self._watched[run.run_id] = (run, sla, set())
         if sla.max_latency_seconds is not None:
-            deadline = run.started_mono_ns + int(sla.max_latency_seconds * 1e9)
-            heapq.heappush(self._deadlines, (deadline, run.run_id))
+            limit_s = min(float(sla.max_latency_seconds), MAX_LATENCY_S)
+            heapq.heappush(self._deadlines, (run.started_mono_ns + int(limit_s * 1e9), run.run_id))
 
     def progressed(self, run: Run, span: Span) -> list[Breach]:
         """Check what a span that ended has added to its run."""
@@ -140,6 +147,9 @@ class SlaWatch:
         }
         breaches = list(self._broken(run.run_id, values, in_flight=False))
         del self._watched[run.run_id]
+        if len(self._deadlines) > 2 * len(self._watched) + MAX_IDLE_DEADLINES:
+            self._deadlines = [entry for entry in self._deadlines if entry[1] in self._watched]
+            heapq.heapify(self._deadlines)
         return breaches
 
     def _broken(
@@ -148,7 +158,9 @@ class SlaWatch:
         run, sla, raised = self._watched[run_id]
         for limit, value in values.items():
             threshold = getattr(sla, LIMITS[limit])
-            if threshold is None or value is None or limit in raised or value <= threshold:
+            if threshold is None or value is None or limit in raised:
+                continue
+            if float(value) <= float(threshold):  # 0.3 USD, as a Decimal, is above 0.3 as a float
                 continue
             raised.add(limit)
             yield Breach(

@@ -23,7 +23,8 @@ class RetryWatch:
         # A parallel call that began before the failure was known did not react to it.
         after_failure = failed_ns is not None and call.started_ns >= failed_ns
         if call.error is not None and call.error is not ErrorClass.CANCELLED:
-            self._failed_ns[call.name] = call.ended_ns
+            if len(self._failed_ns) < MAX_CALLS:
+                self._failed_ns[call.name] = call.ended_ns
         elif failed_ns is not None and not after_failure:
             self._failed_ns[call.name] = failed_ns
         return self._repeats(call) or after_failure

@@ -2,8 +2,12 @@
 
 from datetime import UTC, date, datetime, tzinfo
 from decimal import Decimal
+from typing import Final
 
 __all__ = ["DailySpend"]
+
+MAX_DAYS: Final = 64
+"""Days remembered; more than one, because spans come late and clocks jump and come back."""
 
 
 class DailySpend:
@@ -20,14 +24,13 @@ class DailySpend:
     def add(self, cost_usd: Decimal, at_ns: int) -> None:
         """Add a cost that arose at a wall-clock time."""
         day = self._day(at_ns)
-        self._days[day] = self._days.get(day, Decimal(0)) + cost_usd
+        self._days[day] = self._days.pop(day, Decimal(0)) + cost_usd
+        if len(self._days) > MAX_DAYS:
+            del self._days[next(iter(self._days))]  # without a new cost for longest
 
     def today(self, now_ns: int) -> Decimal:
         """USD spent on the day of `now_ns`."""
-        today = self._day(now_ns)
-        for day in [day for day in self._days if abs((today - day).days) > 1]:
-            del self._days[day]
-        return self._days.get(today, Decimal(0))
+        return self._days.get(self._day(now_ns), Decimal(0))
 
     def _day(self, at_ns: int) -> date:
         return datetime.fromtimestamp(at_ns / 1e9, self._zone).date()

@@ -92,6 +92,10 @@ class Tracker:
 
     def start(self, start: SpanStart) -> tuple[Run | None, bool]:
         """Place a span that began; return its run, and whether that run began with it."""
+        known = self._members.get(start.span_id)
+        again = self._open.get(start.span_id) if known is None else known.opened
+        if again is not None:
+            return again.run, False
         parent = self._members.get(start.parent_id) if start.parent_id else None
         if parent is None:
             parent = self._adopt(start)

@@ -11,6 +11,7 @@ __all__ = ["classify_exception", "classify_status", "classify_text"]
 MAX_TEXT: Final = 1000
 """Characters of an error text that are looked at; the reason is at its start."""
 
+CANCELLATIONS: Final = (asyncio.CancelledError, KeyboardInterrupt, SystemExit, GeneratorExit)
 STATUS: Final = re.compile(
     r"(?:error code|status(?: code)?|http(?: error)?)\D{0,3}([1-5]\d\d)\b", re.I
 )
@@ -38,6 +39,8 @@ EXCEPTION_NAMES: Final = (
     (ErrorClass.RATE_LIMIT, "RateLimit"),
     (ErrorClass.TIMEOUT, "Timeout"),
     (ErrorClass.CONNECTION, "Connect"),
+    (ErrorClass.CONNECTION, "NetworkError"),  # httpx: a stream that broke, without any text
+    (ErrorClass.CONNECTION, "RemoteProtocol"),
     (ErrorClass.AUTH, "Authentication"),
     (ErrorClass.AUTH, "PermissionDenied"),
     (ErrorClass.SERVER_ERROR, "InternalServer"),
@@ -67,7 +70,7 @@ def classify_text(text: str) -> ErrorClass:
 
 def classify_exception(error: BaseException) -> ErrorClass:
     """Class of an exception of any LLM client, by its status code, its type or its text."""
-    if isinstance(error, asyncio.CancelledError | KeyboardInterrupt | GeneratorExit):
+    if isinstance(error, CANCELLATIONS):
         return ErrorClass.CANCELLED
     status = getattr(error, "status_code", None)
     text = str(error)[:MAX_TEXT]

@@ -1,5 +1,6 @@
 """The SDK's events -> Tocsin's records, on the worker's thread."""
 
+import sys
 from collections import OrderedDict
 from collections.abc import Mapping
 from time import time_ns
@@ -62,6 +63,8 @@ class Decoder:
         self._closed: OrderedDict[str, None] = OrderedDict()
         self._traces: OrderedDict[str, tuple[str | None, str | None]] = OrderedDict()
         self._open_ttl_ns = open_ttl_ns
+        self.unreadable_spans = 0
+        """Spans of which nothing is known but that they ended."""
         self.untraced_runs = 0
         """Runs that the runner saw and the processor did not: tracing is switched off."""
 
@@ -161,8 +164,15 @@ class Decoder:
             name=_name(kind, data, trace_name),
             started_ns=started_ns,
             ended_ns=ended_ns,
-            **_details(kind, data, span.error, known),
+            **self._details(kind, span, known),
         )
+
+    def _details(self, kind: Kind, span: Any, known: OpenSpan | None) -> dict[str, Any]:
+        try:
+            return _details(kind, span.span_data, span.error, known)
+        except Exception:  # noqa: BLE001 - fields may raise anything; that the span ended is true
+            self.unreadable_spans += 1
+            return {}
 
 
 def _put(table: OrderedDict[Any, Any], key: Any, value: Any, limit: int) -> None:
@@ -254,15 +264,17 @@ def _llm(data: Any, error: object, known: OpenSpan | None) -> dict[str, Any]:
     config = getattr(data, "model_config", None)
     answered_by = clean_name(fields.field(response, "model"))
     requested = clean_name(known.model if known and known.model else getattr(data, "model", None))
-    raw_usage = data.usage if data.usage is not None else fields.field(response, "usage")
-    endpoint = known.endpoint if known else None
-    endpoint = endpoint or fields.identifier(fields.field(config, "base_url"))
+    raw_usage = getattr(data, "usage", None)  # older SDKs leave it on the response only
+    if raw_usage is None:
+        raw_usage = fields.field(response, "usage")
+    called = known.endpoint if known else None
+    endpoint = fields.endpoint(called or fields.field(config, "base_url"))
     failure = known.failure if known else None
     if error is not None and failure in (None, ErrorClass.CANCELLED):
         # A call that the SDK's own timeout cancelled says so on the span.
         failure = fields.error_class(error)
-    if failure is None and raw_usage is None and response is None and _is_sdk_span(data):
-        # The SDK's own models always leave a usage record; without one the call was cut off.
+    if failure is None and raw_usage is None and response is None and _leaves_usage(data):
+        # Without a usage record, where there always is one, the call was cut off.
         failure = ErrorClass.CANCELLED
     first_token_s = None
     if known is not None and known.first_token_mono_ns is not None:
@@ -287,6 +299,11 @@ def _answer(data: Any) -> Mapping[str, Any] | None:
     return None
 
 
-def _is_sdk_span(data: Any) -> bool:
+def _leaves_usage(data: Any) -> bool:
+    """Whether a span is one on which the SDK records usage, if only zeros, of every answer."""
+    if data.type == "response":
+        return hasattr(data, "usage")
+    # Of chat calls, the versions that do so are those whose response spans have the field too.
+    response_span = getattr(sys.modules.get("agents.tracing.span_data"), "ResponseSpanData", None)
     config = getattr(data, "model_config", None)
-    return data.type == "response" or (isinstance(config, Mapping) and "base_url" in config)
+    return hasattr(response_span, "usage") and isinstance(config, Mapping) and "base_url" in config

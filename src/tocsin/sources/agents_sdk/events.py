@@ -30,6 +30,7 @@ __all__ = [
     "Emit",
     "Event",
     "Ticket",
+    "ignore",
 ]
 
 TRACE_START: Final = 0
@@ -54,3 +55,7 @@ class Ticket(msgspec.Struct):
     """
 
     span_id: str | None = None
+
+
+def ignore(event: Event) -> None:
+    """Take an event that nobody wants any more."""

@@ -4,12 +4,14 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
+from urllib.parse import urlsplit, urlunsplit
 
 from tocsin.model.span import ErrorClass, Usage
 from tocsin.sources.error_class import classify_text
 
 __all__ = [
     "arguments_hash",
+    "endpoint",
     "error_class",
     "error_text",
     "field",
@@ -26,6 +28,7 @@ TOOL_TIMEOUT: Final = re.compile(r"Tool '.{1,200}' timed out after \S+ seconds\.
 MCP_ERROR: Final = re.compile(r"Error (?:executing|calling|invoking) (?:MCP )?tool\b")
 REJECTED: Final = "was manually rejected by user."
 MAX_ID: Final = 256
+MAX_TIME_NS: Final = 1 << 63
 MAX_TOKENS: Final = 1 << 40
 """A count above this is a broken field, not a call."""
 
@@ -43,18 +46,36 @@ def text(value: object) -> str | None:
 
 
 def identifier(value: object) -> str | None:
-    """The value if it is a string that can be an id: not empty, and of bounded length."""
-    return value if isinstance(value, str) and 0 < len(value) <= MAX_ID else None
+    """The value if it is a string that can be an id: printable, and of bounded length."""
+    if isinstance(value, str) and 0 < len(value) <= MAX_ID and value.isprintable():
+        return value
+    return None
+
+
+def endpoint(value: object) -> str | None:
+    """A base URL without credentials and query; None where the value is none."""
+    url = identifier(value)
+    if url is None:
+        return None
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def timestamp_ns(value: object) -> int | None:
-    """ISO 8601 text as nanoseconds since the epoch; None where it is not that."""
+    """ISO 8601 text as nanoseconds since the epoch; None where it is not that.
+
+    Times before 1970 or after 2262 are nonsense, and some of them no datetime can hold.
+    """
     if not isinstance(value, str):
         return None
     try:
-        return int(datetime.fromisoformat(value).timestamp() * 1_000_000) * 1000
+        found = int(datetime.fromisoformat(value).timestamp() * 1_000_000) * 1000
     except (ValueError, OverflowError, OSError):
         return None
+    return found if 0 <= found < MAX_TIME_NS else None
 
 
 def usage(raw: object) -> Usage | None:

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from agents.tracing import get_current_span
 
-from tocsin.sources.agents_sdk.events import CALL, CALL_FAILED, FIRST_TOKEN, Emit
+from tocsin.sources.agents_sdk.events import CALL, CALL_FAILED, FIRST_TOKEN, Emit, ignore
 from tocsin.sources.error_class import classify_exception
 
 __all__ = ["ModelWatch"]
@@ -39,7 +39,7 @@ class ModelWatch:
     def __init__(self, emit: Emit) -> None:
         self._emit = emit
         self._waiting = list(MODEL_CLASSES)
-        self._undo: list[tuple[type, str, Any]] = []
+        self._undo: list[tuple[type, str, Any, Any]] = []
 
     def refresh(self) -> None:
         """Wrap the classes whose modules have been imported since the last call."""
@@ -51,11 +51,13 @@ class ModelWatch:
                 self._wrap(model, "stream_response", inspect.isasyncgenfunction, watch_stream)
 
     def undo(self) -> None:
-        """Put every original method back."""
-        for model, name, original in self._undo:
-            setattr(model, name, original)
+        """Put every original method back; one that somebody wrapped since stays, in silence."""
+        self._emit = ignore
+        for model, name, original, ours in self._undo:
+            if model.__dict__.get(name) is ours:
+                setattr(model, name, original)
         self._undo.clear()
-        self._waiting = list(MODEL_CLASSES)
+        self._waiting.clear()
 
     def _wrap(
         self,
@@ -70,8 +72,9 @@ class ModelWatch:
         if not has_shape(original):
             logger.info("%s.%s has an unknown shape: not watched", model.__name__, name)
             return
-        setattr(model, name, watch(original, self._emit))
-        self._undo.append((model, name, original))
+        ours = watch(original, lambda event: self._emit(event))
+        setattr(model, name, ours)
+        self._undo.append((model, name, original, ours))
 
 
 def watch_fetch(original: Callable[..., Awaitable[Any]], emit: Emit) -> Any:

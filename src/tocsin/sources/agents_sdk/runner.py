@@ -15,7 +15,7 @@ from agents.exceptions import MaxTurnsExceeded
 from agents.run import AgentRunner
 
 from tocsin.model.run import Outcome
-from tocsin.sources.agents_sdk.events import RUN_END, Emit, Ticket
+from tocsin.sources.agents_sdk.events import RUN_END, Emit, Ticket, ignore
 from tocsin.sources.agents_sdk.models import ModelWatch
 from tocsin.sources.agents_sdk.processor import CURRENT_TICKET
 
@@ -91,6 +91,10 @@ class WatchedRunner(AgentRunner):
             self._end(ticket, None)
         return result
 
+    def silence(self) -> None:
+        """Go on passing runs on, and report them no more."""
+        self._emit = ignore
+
     def _enter(self) -> tuple[Ticket, Token[Ticket | None]]:
         self._models.refresh()
         ticket = Ticket()
@@ -110,8 +114,9 @@ class RunnerWatch:
         sdk_run.set_default_agent_runner(self._runner)
 
     def undo(self) -> None:
-        """Put the former runner and models back, unless somebody else replaced ours since."""
+        """Put the former runner and models back; what somebody replaced or wrapped since stays."""
         self._models.undo()
+        self._runner.silence()
         if sdk_run.get_default_agent_runner() is self._runner:
             sdk_run.set_default_agent_runner(self._runner.inner)
 

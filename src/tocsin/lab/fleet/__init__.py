@@ -1,0 +1,1 @@
+"""A fleet of real Agents SDK agents, driven by fake models: three workflows and their traffic."""

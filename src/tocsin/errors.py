@@ -1,6 +1,6 @@
 """One tree of errors: catch `TocsinError` for anything this package raises on purpose."""
 
-__all__ = ["ConfigError", "DecodeError", "TocsinError"]
+__all__ = ["ConfigError", "DecodeError", "QueryError", "StoreError", "TocsinError"]
 
 
 class TocsinError(Exception):
@@ -12,4 +12,12 @@ class ConfigError(TocsinError):
 
 
 class DecodeError(TocsinError):
-    """Bytes from outside are not what they claim to be; the message says why."""
+    """Something received cannot be read, now or later; the message says what is wrong with it."""
+
+
+class StoreError(TocsinError):
+    """The disk or the database refused, for now; the same call may succeed later."""
+
+
+class QueryError(TocsinError):
+    """A question cannot be answered as it was asked; the message says what to ask instead."""

@@ -1,0 +1,238 @@
+"""Spans and runs <-> the columns of their tables, by way of Arrow."""
+
+from collections.abc import Callable, Iterable, Sequence
+from decimal import Decimal
+from typing import Any, Final, TypeVar
+
+import msgspec
+from arro3.core import Array, DataType, Table
+
+from tocsin.model.run import Outcome, Run
+from tocsin.model.span import Cost, ErrorClass, Kind, Span, Usage
+from tocsin.store.base import StoredRun, StoredSpan
+from tocsin.store.embedded.schema import RUN_COLUMNS, SPAN_COLUMNS, Column
+
+__all__ = [
+    "RUN_VALUES",
+    "SPAN_NAMES",
+    "SPAN_VALUES",
+    "read_run",
+    "read_span",
+    "runs_table",
+    "spans_table",
+]
+
+Row = tuple[Any, ...]
+Known = TypeVar("Known")
+
+MAX_NS: Final = 1 << 62
+MAX_COUNT: Final = 1 << 40
+"""Ten million spans of so many tokens still add up within 64 bits."""
+MAX_USD: Final = Decimal(1_000_000)
+USD_STEP: Final = Decimal("1e-12")
+MOST_USD: Final = str(MAX_USD - USD_STEP)
+WRAP: Final = 1 << 64
+
+SPAN_NAMES: Final = tuple(column.name for column in SPAN_COLUMNS)
+encode: Final = msgspec.json.Encoder().encode
+
+
+def spans_table(spans: Iterable[StoredSpan], first_seq: int) -> Table:
+    """Lay out spans for an INSERT that takes `SPAN_VALUES`, numbered from first_seq on."""
+    rows = [(first_seq + i, *_span_row(stored)) for i, stored in enumerate(spans)]
+    return _table((Column("seq", "BIGINT"), *SPAN_COLUMNS), rows)
+
+
+def runs_table(rows: Iterable[tuple[StoredRun, int, int]]) -> Table:
+    """Lay out runs for an INSERT that takes `RUN_VALUES`.
+
+    rows: run, and the times between which those of its spans began that are at hand.
+    """
+    return _table(RUN_COLUMNS, [_run_row(*row) for row in rows])
+
+
+def read_span(row: Row) -> StoredSpan:
+    """Make a span of the values of `SPAN_NAMES`."""
+    value = dict(zip(SPAN_NAMES, row, strict=True))
+    get = value.__getitem__
+    fields = {name: get(name) for name in PLAIN}
+    span = Span(
+        **fields,
+        kind=Kind(get("kind")),
+        error=_optional(ErrorClass, get("error")),
+        outcome=_optional(Outcome, get("outcome")),
+        workflow=get("span_workflow"),
+        provider=get("span_provider"),
+        usage=_read_usage(value),
+        attributes=get("attributes") or {},
+    )
+    return StoredSpan(
+        span=span,
+        workflow=get("workflow"),
+        run_id=get("run_id"),
+        provider=get("provider"),
+        cost=_read_cost(value),
+        retry=get("retry"),
+        content=get("content") or {},
+    )
+
+
+def read_run(row: Row) -> StoredRun:
+    """Make a run of the values of all columns of `runs`."""
+    value = dict(zip((column.name for column in RUN_COLUMNS), row, strict=True))
+    del value["first_ns"], value["last_ns"]
+    service, environment = value.pop("service"), value.pop("environment")
+    value["outcome"] = _optional(Outcome, value["outcome"])
+    run = Run(**value, started_mono_ns=0)
+    return StoredRun(run=run, service=service, environment=environment)
+
+
+def _values(columns: Sequence[Column]) -> str:
+    """Write a select list that turns what `_table` lays out into the columns' types."""
+    return ", ".join(_value(column) for column in columns)
+
+
+def _value(column: Column) -> str:
+    if column.type.startswith("MAP"):
+        return f"""from_json({column.name}, '"{column.type}"') AS {column.name}"""
+    if column.type.startswith("DECIMAL"):
+        return f"CAST({column.name} AS {column.type}) AS {column.name}"
+    return column.name
+
+
+SPAN_VALUES: Final = f"seq, {_values(SPAN_COLUMNS)}"
+RUN_VALUES: Final = _values(RUN_COLUMNS)
+
+PLAIN: Final = (
+    *("trace_id", "span_id", "parent_id", "name", "started_ns", "ended_ns", "model"),
+    *("response_model", "endpoint", "service_tier", "calls", "response_id", "finish_reason"),
+    *("reported_cost_usd", "conversation_id", "agent", "service", "environment", "is_retry"),
+    *("first_token_s", "arguments", "from_agent", "to_agent", "triggered"),
+)
+"""Fields of Span whose columns have the same name and hold the same value."""
+
+
+def _span_row(stored: StoredSpan) -> Row:
+    span, usage, cost = stored.span, stored.span.usage, stored.cost
+    return (
+        *(span.trace_id, span.span_id, span.parent_id, stored.run_id, span.kind, span.name),
+        *(stored.workflow, span.workflow, _time(span.started_ns), _time(span.ended_ns)),
+        *(span.error, span.outcome, span.model, span.response_model),
+        *(stored.provider, span.provider, span.endpoint, span.service_tier),
+        *(NO_USAGE if usage is None else _usage_row(usage)),
+        *(_count(span.calls), span.response_id, span.finish_reason),
+        *(NO_COST if cost is None else _cost_row(cost)),
+        None if span.reported_cost_usd is None else _usd(span.reported_cost_usd),
+        *(span.conversation_id, span.agent, span.service, span.environment),
+        *(span.is_retry, stored.retry, span.first_token_s),
+        None if span.arguments is None else _signed(span.arguments),
+        *(span.from_agent, span.to_agent, span.triggered),
+        *(_map(span.attributes), _map(stored.content)),
+    )
+
+
+def _run_row(stored: StoredRun, first_ns: int, last_ns: int) -> Row:
+    run = stored.run
+    counts = (run.priced_calls, run.unpriced_calls, run.usage_missing, run.turns)
+    return (
+        *(run.run_id, run.trace_id, run.workflow, _time(run.started_ns)),
+        *(None if run.ended_ns is None else _time(run.ended_ns), run.conversation_id, run.outcome),
+        *(_count(run.llm_calls), _count(run.input_tokens), _count(run.output_tokens)),
+        *(_usd(run.cost_usd) or MOST_USD, *map(_count, counts)),
+        *(_count(run.tool_calls), _count(run.handoffs)),
+        *(stored.service, stored.environment, _time(first_ns), _time(last_ns)),
+    )
+
+
+NO_USAGE: Final = (None,) * 5
+NO_COST: Final = (None,) * 5
+
+
+def _usage_row(usage: Usage) -> Row:
+    return (
+        _count(usage.input_tokens),
+        _count(usage.output_tokens),
+        _count(usage.cache_read_tokens),
+        _count(usage.cache_write_tokens),
+        _count(usage.reasoning_tokens),
+    )
+
+
+def _cost_row(cost: Cost) -> Row:
+    parts = [_usd(part) for part in (cost.input, cost.output, cost.cache_read, cost.cache_write)]
+    total = _usd(cost.total)
+    # What cannot be written is unknown as a whole: a sum of the rest would look like a price.
+    return NO_COST if total is None or None in parts else (total, *parts)
+
+
+def _read_usage(value: dict[str, Any]) -> Usage | None:
+    if value["input_tokens"] is None:
+        return None
+    return Usage(**{name: value[name] for name in Usage.__struct_fields__})
+
+
+def _read_cost(value: dict[str, Any]) -> Cost | None:
+    if value["cost_usd"] is None:
+        return None
+    return Cost(**{name: value[f"cost_{name}_usd"] for name in Cost.__struct_fields__})
+
+
+def _optional(kind: Callable[[str], Known], value: str | None) -> Known | None:
+    return None if value is None else kind(value)
+
+
+# Spans come from the network: a value that no real program reports must not stop a batch.
+
+
+def _time(time_ns: int) -> int:
+    return min(max(time_ns, 0), MAX_NS)
+
+
+def _count(count: int) -> int:
+    return min(max(count, 0), MAX_COUNT)
+
+
+def _usd(amount: Decimal) -> str | None:
+    if not amount.is_finite() or abs(amount) >= MAX_USD:
+        return None
+    return str(amount.quantize(USD_STEP))
+
+
+def _map(entries: dict[str, str]) -> str | None:
+    if not entries:
+        return None
+    try:
+        return encode(entries).decode()
+    except UnicodeEncodeError:
+        return encode({_clean(key): _clean(value) for key, value in entries.items()}).decode()
+
+
+def _signed(number: int) -> int:
+    number %= WRAP
+    return number - WRAP if number >= WRAP // 2 else number
+
+
+def _table(columns: Sequence[Column], rows: Sequence[Row]) -> Table:
+    values = zip(*rows, strict=True)
+    arrays = [_array(column, list(value)) for column, value in zip(columns, values, strict=True)]
+    return Table.from_arrays(arrays, names=[column.name for column in columns])
+
+
+def _array(column: Column, values: list[Any]) -> Array:
+    arrow = ARROW_TYPES.get(column.type, DataType.string())
+    try:
+        return Array(values, arrow)
+    except UnicodeEncodeError:
+        return Array([value and _clean(value) for value in values], arrow)
+
+
+def _clean(text: str) -> str:
+    """Replace lone surrogates, which no UTF-8 can hold."""
+    return text.encode("utf-8", "replace").decode()
+
+
+ARROW_TYPES: Final = {
+    "BIGINT": DataType.int64(),
+    "BOOLEAN": DataType.bool(),
+    "DOUBLE": DataType.float64(),
+}

@@ -1,0 +1,155 @@
+"""Questions about single runs and lists of them."""
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from duckdb import DuckDBPyConnection as Cursor
+
+from tocsin.errors import QueryError
+from tocsin.store.base import (
+    Conversation,
+    RunOrder,
+    RunPage,
+    RunQuery,
+    RunView,
+    StoredSpan,
+)
+from tocsin.store.embedded.relation import Relation
+from tocsin.store.embedded.rows import SPAN_NAMES, read_run, read_span
+from tocsin.store.embedded.schema import RUN_COLUMNS
+
+__all__ = ["conversation", "run_page", "run_view", "unfinished"]
+
+MARGIN_NS: Final = 300_000_000_000
+"""How far the clocks of one run's machines may be apart."""
+MAX_LIMIT: Final = 1_000
+RUN: Final = ", ".join(f"runs.{column.name}" for column in RUN_COLUMNS)
+DURATION: Final = "(coalesce(ended_ns, started_ns) - started_ns)"
+ORDERS: Final = {
+    RunOrder.NEWEST: "started_ns",
+    RunOrder.SLOWEST: DURATION,
+    RunOrder.COSTLIEST: "cost_usd",
+    RunOrder.MOST_TOKENS: "(input_tokens + output_tokens)",
+}
+FILTERS: Final = {
+    "start_ns": "started_ns >= $start_ns",
+    "end_ns": "started_ns < $end_ns",
+    "workflow": "workflow = $workflow",
+    "outcomes": "list_contains($outcomes, outcome)",
+    "conversation_id": "conversation_id = $conversation_id",
+    "service": "service = $service",
+    "environment": "environment = $environment",
+    "min_duration_s": f"{DURATION} >= $min_duration_s * 1e9",
+    "min_cost_usd": "cost_usd >= $min_cost_usd",
+}
+
+
+class Place(msgspec.Struct, frozen=True, array_like=True):
+    """The last run of a page: what a cursor holds."""
+
+    order: RunOrder
+    value: str
+    run_id: str
+
+
+def run_view(cursor: Cursor, directory: Path, run_id: str) -> RunView | None:
+    """Read one run with its spans."""
+    row = cursor.execute(f"SELECT {RUN} FROM runs WHERE run_id = ?", [run_id]).fetchone()
+    if row is None:
+        return None
+    run = read_run(row)
+    first_ns, last_ns = row[-2] - MARGIN_NS, None
+    where = f"run_id = $run_id AND started_ns >= {first_ns}"
+    if run.run.outcome is not None:
+        last_ns = row[-1] + MARGIN_NS
+        where += f" AND started_ns <= {last_ns}"
+    source = Relation.between(cursor, directory, first_ns, last_ns).select(SPAN_NAMES, where)
+    rows = cursor.execute(
+        f"FROM ({source}) ORDER BY started_ns, ended_ns DESC, span_id", {"run_id": run_id}
+    ).fetchall()
+    return RunView(run=run, spans=[read_span(row) for row in rows])
+
+
+def run_page(cursor: Cursor, query: RunQuery) -> RunPage:
+    """Read a page of runs."""
+    if not 1 <= query.limit <= MAX_LIMIT:
+        raise QueryError(f"limit {query.limit} is not between 1 and {MAX_LIMIT}")
+    key = ORDERS[query.order]
+    conditions, values = _filters(query)
+    if query.cursor is not None:
+        place = _read_cursor(query.cursor, query.order)
+        value = f"CAST($value AS {'DECIMAL(18, 12)' if key == 'cost_usd' else 'BIGINT'})"
+        conditions.append(f"({key} < {value} OR ({key} = {value} AND run_id < $run_id))")
+        values |= {"value": place.value, "run_id": place.run_id}
+    rows = cursor.execute(
+        f"SELECT {RUN}, CAST({key} AS VARCHAR) FROM runs WHERE {' AND '.join(conditions)}"
+        f" ORDER BY {key} DESC, run_id DESC LIMIT {query.limit + 1}",
+        values,
+    ).fetchall()
+    page = [read_run(row[:-1]) for row in rows[: query.limit]]
+    if len(rows) <= query.limit:
+        return RunPage(runs=page, next_cursor=None)
+    place = Place(query.order, rows[query.limit - 1][-1], page[-1].run.run_id)
+    return RunPage(runs=page, next_cursor=_write_cursor(place))
+
+
+def conversation(cursor: Cursor, conversation_id: str, limit: int) -> Conversation | None:
+    """Read the runs of a conversation, and its totals."""
+    totals = cursor.execute(
+        "SELECT count(*), sum(input_tokens + output_tokens), sum(priced_calls), sum(cost_usd)"
+        " FROM runs WHERE conversation_id = ?",
+        [conversation_id],
+    ).fetchone()
+    if totals is None or totals[0] == 0:
+        return None
+    rows = cursor.execute(
+        f"SELECT {RUN} FROM runs WHERE conversation_id = ? ORDER BY started_ns, run_id LIMIT ?",
+        [conversation_id, limit],
+    ).fetchall()
+    return Conversation(
+        conversation_id=conversation_id,
+        runs=[read_run(row) for row in rows],
+        run_count=totals[0],
+        total_tokens=totals[1],
+        cost_usd=totals[3] if totals[2] else None,
+    )
+
+
+def unfinished(cursor: Cursor, directory: Path, since_ns: int) -> list[StoredSpan]:
+    """Read the spans begun since then whose run, or else whose trace, has no finished run."""
+    source = Relation.between(cursor, directory, since_ns, None).select(
+        SPAN_NAMES, f"started_ns >= {since_ns}"
+    )
+    rows = cursor.execute(
+        f"WITH done AS (SELECT run_id, trace_id FROM runs WHERE outcome IS NOT NULL)"
+        f" SELECT span.* FROM ({source}) AS span WHERE CASE WHEN run_id IS NULL"
+        " THEN trace_id NOT IN (SELECT trace_id FROM done)"
+        " ELSE run_id NOT IN (SELECT run_id FROM done) END"
+        " ORDER BY ended_ns, started_ns DESC, span_id"
+    ).fetchall()
+    return [read_span(row) for row in rows]
+
+
+def _filters(query: RunQuery) -> tuple[list[str], dict[str, Any]]:
+    values = {name: getattr(query, name) for name in FILTERS}
+    given = {name: value for name, value in values.items() if value is not None}
+    if query.outcomes is not None:
+        given["outcomes"] = sorted(query.outcomes)
+    return ["true", *(FILTERS[name] for name in given)], given
+
+
+def _write_cursor(place: Place) -> str:
+    return urlsafe_b64encode(msgspec.json.encode(place)).decode().rstrip("=")
+
+
+def _read_cursor(text: str, order: RunOrder) -> Place:
+    try:
+        raw = urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        place = msgspec.json.decode(raw, type=Place)
+    except (ValueError, msgspec.DecodeError) as error:
+        raise QueryError("the cursor is damaged; start from the first page") from error
+    if place.order is not order:
+        raise QueryError(f"the cursor belongs to a list ordered by {place.order}, not {order}")
+    return place

@@ -1,0 +1,117 @@
+"""DuckDB in a data directory: today in a table, past days in Parquet files."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from tocsin.store.base import (
+    EVERYTHING,
+    Batch,
+    Conversation,
+    ErrorCount,
+    GroupBy,
+    Latency,
+    RunPage,
+    RunQuery,
+    RunView,
+    Scope,
+    Sealed,
+    StoredSpan,
+    UsageSum,
+    Window,
+)
+from tocsin.store.embedded import run_queries, trends
+from tocsin.store.embedded.database import Cursor, Database
+from tocsin.store.embedded.sealing import Sealer
+from tocsin.store.embedded.writer import write_batch
+from tocsin.store.redaction import Redactor
+
+__all__ = ["EmbeddedStore"]
+
+Answer = TypeVar("Answer")
+
+
+class EmbeddedStore:
+    """A `SpanStore` for one process; see there for what the methods promise.
+
+    directory: made if need be, for this user only. retention_days: full days (UTC) kept besides
+    today; None keeps all. content: what to make of prompts and completions; None drops them.
+    memory_mb: what DuckDB may take. Raises StoreError where another process has the directory, or
+    a newer program wrote it.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        retention_days: int | None = 30,
+        content: Redactor | None = None,
+        read_only: bool = False,
+        memory_mb: int = 1024,
+    ) -> None:
+        self._database = Database(directory, read_only=read_only, memory_mb=memory_mb)
+        self._files = self._database.spans_directory
+        self._sealer = Sealer(self._database, retention_days)
+        self._content = content
+
+    def commit(self, batch: Batch) -> bool:
+        """Store a batch wholly and durably, or not at all; False for one committed before."""
+        spans = [self._permitted(stored) for stored in batch.spans]
+        batch = msgspec.structs.replace(batch, spans=spans)
+        return self._database.write(lambda cursor: write_batch(cursor, self._files, batch))
+
+    def position(self) -> int:
+        """Tell the last committed journal position; 0 before the first."""
+        return self._read(_position)
+
+    def unfinished(self, since_ns: int) -> list[StoredSpan]:
+        """Read the spans begun since then whose run is not finished, in the order they ended."""
+        return self._read(lambda cursor: run_queries.unfinished(cursor, self._files, since_ns))
+
+    def seal(self, now_ns: int) -> Sealed:
+        """Move past days (UTC) into files and drop those beyond retention."""
+        return self._sealer.seal(now_ns)
+
+    def run(self, run_id: str) -> RunView | None:
+        """Read one run with its spans."""
+        return self._read(lambda cursor: run_queries.run_view(cursor, self._files, run_id))
+
+    def runs(self, query: RunQuery) -> RunPage:
+        """Read a page of runs."""
+        return self._read(lambda cursor: run_queries.run_page(cursor, query))
+
+    def conversation(self, conversation_id: str, *, limit: int = 200) -> Conversation | None:
+        """Read the runs of a conversation; None where there is none."""
+        return self._read(lambda cursor: run_queries.conversation(cursor, conversation_id, limit))
+
+    def latency(self, by: GroupBy, window: Window, scope: Scope = EVERYTHING) -> list[Latency]:
+        """Compare durations, by group and step."""
+        return self._read(lambda cursor: trends.latency(cursor, self._files, by, window, scope))
+
+    def errors(self, by: GroupBy, window: Window, scope: Scope = EVERYTHING) -> list[ErrorCount]:
+        """Compare failures, by group and step."""
+        return self._read(lambda cursor: trends.errors(cursor, self._files, by, window, scope))
+
+    def usage(self, by: GroupBy, window: Window, scope: Scope = EVERYTHING) -> list[UsageSum]:
+        """Compare tokens and dollars, by group and step."""
+        return self._read(lambda cursor: trends.usage(cursor, self._files, by, window, scope))
+
+    def close(self) -> None:
+        """Finish what is going on and let go of the data directory."""
+        self._database.close()
+
+    def _read(self, question: Callable[[Cursor], Answer]) -> Answer:
+        return self._database.read(question)
+
+    def _permitted(self, stored: StoredSpan) -> StoredSpan:
+        if not stored.content:
+            return stored
+        content = self._content.redact(stored.content) if self._content else {}
+        return msgspec.structs.replace(stored, content=content)
+
+
+def _position(cursor: Cursor) -> int:
+    row = cursor.execute("SELECT position FROM state").fetchone()
+    return row[0] if row else 0

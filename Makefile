@@ -31,7 +31,8 @@ bench: setup-dev ## run each bench/*.py
 	done
 
 lock: setup-dev ## renew requirements/ (ARGS=--upgrade to move to new versions)
-	$(COMPILE) pyproject.toml --extra agents --extra demo --group dev -o requirements/dev.txt
+	$(COMPILE) pyproject.toml --extra agents --extra demo --extra server --group dev \
+		-o requirements/dev.txt
 	$(COMPILE) pyproject.toml --extra demo --group setup -c requirements/dev.txt \
 		-o requirements/demo.txt
 	$(COMPILE) --group setup -c requirements/dev.txt -o requirements/bootstrap.txt

@@ -12,6 +12,7 @@ MAX_VALUES: Final = 200
 
 BOUNDED: Final = frozenset(
     {"outcome", "error", "direction", "detail", "cost_type", "limit", "action", "reason", "label"}
+    | {"protocol", "signal", "code"}
 )
 """Labels whose values are a closed set of our own."""
 

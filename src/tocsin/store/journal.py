@@ -7,7 +7,7 @@ ascend, with gaps where writes failed; a body that was accepted before is not wr
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from itertools import islice
 from pathlib import Path
@@ -151,10 +151,16 @@ class Journal:
             return self.read(after, limit=limit, max_bytes=max_bytes)  # all of them were damaged
         return records
 
-    def wait(self, after: int, timeout_s: float) -> bool:
-        """Wait until there is a record after a number; False if time ran out."""
+    def wait(
+        self, after: int, timeout_s: float, unless: Callable[[], bool] = lambda: False
+    ) -> bool:
+        """Wait until there is a record after a number; False if there is none.
+
+        unless: gives up waiting; asked again after each `wake`.
+        """
         with self._changed:
-            return self._changed.wait_for(lambda: self.last_seq > after, timeout_s)
+            self._changed.wait_for(lambda: self.last_seq > after or unless(), timeout_s)
+            return self.last_seq > after
 
     def wake(self) -> None:
         """Have `wait` look again."""

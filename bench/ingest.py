@@ -116,7 +116,7 @@ def grpc_sender(port: int, encoding: str) -> Send:
 
     pool = [("grpc.use_local_subchannel_pool", 1)]
     channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=pool)
-    call = channel.unary_unary("/opentelemetry.proto.collector.trace.v1.TraceService/Export")
+    call: Any = channel.unary_unary("/opentelemetry.proto.collector.trace.v1.TraceService/Export")
     compression = grpc.Compression.Gzip if encoding == "gzip" else grpc.Compression.NoCompression
 
     async def post(body: bytes) -> float:
@@ -144,12 +144,13 @@ async def send(options: argparse.Namespace) -> dict[str, float]:
         while True:
             counter += 1
             due = start + (counter - 1) * SPANS / options.rate if options.rate else 0.0
-            await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            if due < stop:
+                await asyncio.sleep(max(0.0, due - time.perf_counter()))
             body = bodies[counter % len(bodies)].replace(MARK, os.urandom(16), 1)
             if options.encoding == "gzip" and options.protocol == "http":
                 body = gzip.compress(body, 1)
             sent = due or time.perf_counter()  # from when it should have gone
-            if time.perf_counter() >= stop:
+            if max(due, time.perf_counter()) >= stop:
                 return
             while wait_s := await post(body):
                 refused += 1

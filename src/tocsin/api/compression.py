@@ -11,7 +11,7 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-__all__ = ["ACCEPTED", "decompress"]
+__all__ = ["ACCEPTED", "decompress", "zstd"]
 
 ACCEPTED: Final = "gzip, zstd, deflate"
 GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS

@@ -32,6 +32,7 @@ def check(body: bytes, content_type: str) -> None:
     """Raise DecodeError unless the body is a message with resource entries at its top level."""
     if content_type == Format.JSON.content_type:
         try:
+            body.decode()  # msgspec looks only into what it keeps
             _json.decode(body)
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
             raise DecodeError(f"the body is no OTLP in JSON: {error}") from error

@@ -68,7 +68,7 @@ class Journal:
         segment_bytes: int = SEGMENT_BYTES,
     ) -> None:
         self.directory = directory
-        self._segment_bytes = min(segment_bytes, max_bytes // 4)
+        self._segment_bytes = min(segment_bytes, max_bytes // 8)
         # Beside the backlog there are what is trimmed of its first file, and one trimmed file.
         self._max_backlog = max_bytes - 2 * self._segment_bytes
         self.fault: str | None = None

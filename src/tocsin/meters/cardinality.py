@@ -16,6 +16,7 @@ is bounded."""
 
 BOUNDED: Final = frozenset(
     {"outcome", "error", "direction", "detail", "cost_type", "limit", "action", "reason", "label"}
+    | {"protocol", "signal", "code"}
 )
 """Labels whose values are a closed set of our own."""
 

@@ -209,3 +209,36 @@ INTERNAL_ERRORS = _counter(
 ALERTS_DROPPED = _counter(
     "tocsin_alerts_dropped_total", "", "SLA breaches not sent because the alert queue was full."
 )
+OTLP_REQUESTS = _counter(
+    "tocsin_otlp_requests_total",
+    "protocol signal code",
+    "Answered OTLP requests; code is HTTP's status or gRPC's.",
+)
+OTLP_BYTES = _counter(
+    "tocsin_otlp_bytes_total", "protocol signal", "Bytes of OTLP bodies, compressed as they came."
+)
+OTLP_DROPPED = _counter(
+    "tocsin_otlp_dropped_total",
+    "signal",
+    "OTLP requests accepted and dropped, because Tocsin keeps no metrics and no logs.",
+)
+JOURNAL_BYTES = _gauge(
+    "tocsin_journal_bytes", "", "Bytes of accepted bodies that wait for the store."
+)
+JOURNAL_LAG = _gauge(
+    "tocsin_journal_lag_seconds", "", "Age of the oldest accepted body that waits for the store."
+)
+JOURNAL_RECORDS = _counter(
+    "tocsin_journal_records_total", "outcome", "Bodies by what became of them in the journal."
+)
+JOURNAL_TORN = _counter(
+    "tocsin_journal_torn_bytes_total",
+    "",
+    "Bytes cut off the journal's end at the start: a write that a crash interrupted.",
+)
+DEAD_BODIES = _counter(
+    "tocsin_dead_bodies_total", "", "Accepted bodies put aside: they could not be processed."
+)
+STORE_RETRIES = _counter(
+    "tocsin_store_retries_total", "", "Writes to the store that had to be repeated."
+)

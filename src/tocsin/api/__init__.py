@@ -1,0 +1,1 @@
+"""HTTP and gRPC: what the outside may ask of a server."""

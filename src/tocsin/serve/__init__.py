@@ -1,0 +1,1 @@
+"""The server process: addresses, signals, and the parts wired together."""

@@ -1,0 +1,106 @@
+"""The `tocsin serve` command."""
+
+import argparse
+import asyncio
+import logging
+import signal
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from tocsin.errors import ConfigError, TocsinError
+
+if TYPE_CHECKING:
+    from tocsin.serve.server import ServerOptions
+    from tocsin.serve.wiring import Wire
+
+__all__ = ["add_serve_command", "run_server"]
+
+PACKAGES: Final = ("google.rpc", "grpc", "starlette", "uvicorn")
+ADDRESSES: Final = {
+    "--listen": ("127.0.0.1:8001", "web page, API, /metrics, and OTLP over HTTP too"),
+    "--otlp-http": ("127.0.0.1:4318", "OTLP over HTTP"),
+    "--otlp-grpc": ("127.0.0.1:4317", "OTLP over gRPC"),
+}
+
+
+def add_serve_command(subparsers: Any) -> None:
+    """Add `serve` to the command line's parsers; its `run` returns the exit status."""
+    text = "receive traces over OTLP, durably"
+    parser = subparsers.add_parser("serve", help=text, description=text)
+    parser.add_argument("--config", type=Path, metavar="FILE", help="tocsin.yaml")
+    parser.add_argument(
+        "--data", type=Path, default=Path("tocsin-data"), metavar="DIR",
+        help="where everything is kept (default: %(default)s)",
+    )  # fmt: skip
+    for option, (default, purpose) in ADDRESSES.items():
+        parser.add_argument(
+            option, default=default, metavar="HOST:PORT",
+            help=f"{purpose}; port 0: a free one (default: %(default)s)",
+        )  # fmt: skip
+    parser.set_defaults(run=_serve)
+
+
+def run_server(options: "ServerOptions", wire: "Wire") -> int:
+    """Serve until SIGTERM or SIGINT; return the exit status. Errors go to stderr."""
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
+    )
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    try:
+        asyncio.run(_run(options, wire))
+    except TocsinError as error:
+        sys.stderr.write(f"tocsin serve: {error}\n")
+        return 1
+    return 0
+
+
+async def _run(options: "ServerOptions", wire: "Wire") -> None:
+    from tocsin.serve.server import Server
+
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    server = Server(options, wire)
+    try:
+        await server.start()
+        _say(f"data in {options.data}; {server.wiring.description}")
+        for purpose, address in server.addresses.items():
+            _say(f"{purpose} on {address}")
+        await stopping.wait()
+        _say("stopping")
+    finally:
+        done = await server.stop()
+    if not done:
+        _say("some accepted bodies are left in the journal for the next start")
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    if any(find_spec(package) is None for package in PACKAGES):
+        sys.stderr.write('tocsin serve needs more packages: pip install "tocsin[server]"\n')
+        return 2
+    from tocsin.serve.listen import Address
+    from tocsin.serve.server import ServerOptions
+    from tocsin.serve.wiring import null_wiring
+
+    try:
+        if arguments.config is not None and not arguments.config.is_file():
+            raise ConfigError(f"--config {arguments.config}: there is no such file")
+        options = ServerOptions(
+            data=arguments.data,
+            config=arguments.config,
+            listen=Address.parse(arguments.listen),
+            otlp_http=Address.parse(arguments.otlp_http),
+            otlp_grpc=Address.parse(arguments.otlp_grpc),
+        )
+    except TocsinError as error:
+        sys.stderr.write(f"tocsin serve: {error}\n")
+        return 2
+    return run_server(options, null_wiring)
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from typing import Final
 
 import tocsin
+from tocsin.serve.command import add_serve_command
 
 __all__ = ["main"]
 
@@ -43,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
         "--port", type=_port, default=8001, help="of /metrics; 0: a free one (default: %(default)s)"
     )
     demo.add_argument("--plain", action="store_true", help="print tables, draw nothing in place")
+    add_serve_command(commands)
     return parser
 
 

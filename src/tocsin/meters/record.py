@@ -41,7 +41,7 @@ class Recorder:
         """Count a finished span."""
         with self._registry.updating():
             match observation.span.kind:
-                case Kind.LLM:
+                case Kind.LLM | Kind.EMBEDDING:
                     self._llm(observation)
                 case Kind.TOOL:
                     self._tool(observation)

@@ -1,6 +1,6 @@
 """All spans of a trace, in any order -> its runs."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -70,11 +70,7 @@ def fold(spans: Sequence[Span], silent: tuple[str, ...] = ()) -> list[FoldedRun]
     neither guardrails nor turns, so that some failures leave no error.
     """
     tree = Tree(spans)
-    runs: list[FoldedRun] = []
-    for root in tree.roots:
-        for top in _tops(tree, root):
-            runs.append(_fold_run(tree, root, top, silent))
-    return runs
+    return [_fold_run(tree, root, top, silent) for root in tree.roots for top in _tops(tree, root)]
 
 
 def _tops(tree: Tree, root: Span) -> list[Span]:

@@ -106,11 +106,26 @@ class TraceBook:
             trace.has_root = trace.has_root or span.parent_id is None
             self._held += 1
 
+    def restore(self, spans: Iterable[Span], now_ns: int) -> None:
+        """Take back spans that were handed on before a restart, of traces not over then."""
+        for span in spans:
+            trace = self._traces.get(span.trace_id)
+            if trace is None:
+                trace = OpenTrace(span.trace_id, 0, now_ns, now_ns, {})
+                self._traces[span.trace_id] = trace
+            if span.span_id not in trace.spans:
+                trace.spans[span.span_id] = span
+                trace.handed_on.add(span.span_id)
+                trace.has_root = trace.has_root or span.parent_id is None
+                self._held += 1
+
     def settled(self, now_ns: int, *, everything: bool = False) -> list[Settled]:
         """Hand on the traces that are due; all of them if `everything`."""
         due = [trace for trace in self._traces.values() if everything or self._due(trace, now_ns)]
         handed = [self._hand_on(t, now_ns) for t in due if t.waiting or not t.is_over]
-        for trace_id in [t.trace_id for t in self._traces.values() if self._is_forgotten(t, now_ns)]:
+        for trace_id in [
+            t.trace_id for t in self._traces.values() if self._is_forgotten(t, now_ns)
+        ]:
             self._forget(trace_id)
         while self._held > self._max_spans and self._traces:
             oldest = next(iter(self._traces.values()))

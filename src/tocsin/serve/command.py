@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_serve_command", "run_server"]
 
-PACKAGES: Final = ("google.rpc", "grpc", "starlette", "uvicorn")
+PACKAGES: Final = ("arro3.core", "duckdb", "google.rpc", "grpc", "starlette", "uvicorn")
 ADDRESSES: Final = {
     "--listen": ("127.0.0.1:8001", "web page, API, /metrics, and OTLP over HTTP too"),
     "--otlp-http": ("127.0.0.1:4318", "OTLP over HTTP"),
@@ -83,7 +83,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         return 2
     from tocsin.serve.listen import Address
     from tocsin.serve.server import ServerOptions
-    from tocsin.serve.wiring import null_wiring
+    from tocsin.serve.wiring import embedded_wiring
 
     try:
         if arguments.config is not None and not arguments.config.is_file():
@@ -98,7 +98,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     except TocsinError as error:
         sys.stderr.write(f"tocsin serve: {error}\n")
         return 2
-    return run_server(options, null_wiring)
+    return run_server(options, embedded_wiring)
 
 
 def _say(text: str) -> None:

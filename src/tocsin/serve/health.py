@@ -3,10 +3,10 @@
 import time
 from typing import Any
 
-from tocsin.app.ingest import Consumer
 from tocsin.meters import catalogue as m
 from tocsin.meters.registry import Family, Registry
 from tocsin.model.telemetry import Signal
+from tocsin.serve.consumer import Consumer
 from tocsin.store.journal import Journal
 
 __all__ = ["ServerMeters"]

@@ -14,9 +14,9 @@ from tocsin.api.health import Lifecycle, Phase, health_routes
 from tocsin.api.intake import BODY_LIMIT, Intake
 from tocsin.api.otlp import otlp_routes
 from tocsin.api.otlp_grpc import GrpcReceiver
-from tocsin.app.ingest import Backpressure, Consumer
 from tocsin.meters.exposition import RegistryCollector
 from tocsin.meters.registry import Registry
+from tocsin.serve.consumer import Backpressure, Consumer
 from tocsin.serve.health import ServerMeters
 from tocsin.serve.listen import Address, HttpServer, listen
 from tocsin.serve.wiring import Wire
@@ -60,7 +60,8 @@ class Server:
         self._options = options
         self._lifecycle = Lifecycle()
         self._lock = DirectoryLock(options.data)
-        self.wiring = wire(options.config, options.data)
+        self._registry = Registry()
+        self.wiring = wire(options.config, options.data, self._registry)
         self._journal = Journal(
             options.data / "journal",
             position=self.wiring.store.position(),
@@ -70,7 +71,6 @@ class Server:
         self._consumer: Consumer[Any] = Consumer(
             self._journal, self.wiring.store, self.wiring.process, dead
         )
-        self._registry = Registry()
         self._intake = self._make_intake()
         self._http: list[HttpServer] = []
         self._grpc: GrpcReceiver | None = None

@@ -8,10 +8,18 @@ import msgspec
 
 from tocsin.api.intake import Check
 from tocsin.api.wellformed import check
-from tocsin.app.ingest import Store
+from tocsin.meters.record import Recorder
+from tocsin.meters.registry import Registry
+from tocsin.pricing.catalogue import PriceBook
+from tocsin.runs.traces import TraceBook
+from tocsin.serve.consumer import Store
+from tocsin.serve.counting import RunCounter
+from tocsin.serve.trace_sink import TraceSink
+from tocsin.sources.dialects.tables import SILENT
+from tocsin.store.embedded.store import EmbeddedStore
 from tocsin.store.record import Record
 
-__all__ = ["NullStore", "Wire", "Wiring", "null_wiring"]
+__all__ = ["NullStore", "Wire", "Wiring", "embedded_wiring", "null_wiring"]
 
 
 class Wiring(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,8 +33,8 @@ class Wiring(msgspec.Struct, frozen=True, kw_only=True):
     """What becomes of a span, for the line that the server prints."""
 
 
-Wire = Callable[[Path | None, Path], Wiring]
-"""Makes the parts of a configuration file, if there is one, and a data directory."""
+Wire = Callable[[Path | None, Path, Registry], Wiring]
+"""Makes the parts of a configuration file, if there is one, a data directory, and metrics."""
 
 
 class NullStore:
@@ -43,9 +51,26 @@ class NullStore:
         """Forget the rows."""
         self._position = position
 
+    def idle(self) -> None:
+        """Nothing is ever due."""
 
-def null_wiring(_config: Path | None, _data: Path) -> Wiring:
-    """Accept everything that is well-formed and forget it. Until decoder and store are here."""
+
+def embedded_wiring(_config: Path | None, data: Path, registry: Registry) -> Wiring:
+    """Decode every dialect, count, and keep spans and runs in DuckDB."""
+    store = EmbeddedStore(data / "store")
+    counter = RunCounter(PriceBook(), [Recorder(registry)])
+    sink = TraceSink(store, TraceBook(silent=SILENT), counter)
+    return Wiring(
+        check=check,
+        process=sink.decode,
+        store=sink,
+        close=store.close,
+        description="spans and runs are kept in store/",
+    )
+
+
+def null_wiring(_config: Path | None, _data: Path, _registry: Registry) -> Wiring:
+    """Accept everything that is well-formed and forget it: to measure the receiving end alone."""
     return Wiring(
         check=check,
         process=lambda _: (),

@@ -24,7 +24,10 @@ GENERAL: Final = (
     (ErrorClass.TIMEOUT, re.compile(r"timed? ?out|deadline exceeded", re.I)),
     (ErrorClass.CONNECTION, re.compile(r"connection|connect|disconnect|unreachable|dns", re.I)),
     (ErrorClass.AUTH, re.compile(r"api.?key|unauthori[sz]ed|forbidden|permission", re.I)),
-    (ErrorClass.SERVER_ERROR, re.compile(r"server.?error|server had an error|internal error|unavailable", re.I)),
+    (
+        ErrorClass.SERVER_ERROR,
+        re.compile(r"server.?error|server had an error|internal error|unavailable", re.I),
+    ),
     (ErrorClass.BAD_REQUEST, re.compile(r"bad request|invalid.?request|not_found", re.I)),
 )
 STATUS_CLASSES: Final = {

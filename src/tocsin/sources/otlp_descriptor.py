@@ -66,7 +66,7 @@ def _build() -> Any:
     for name in MESSAGES:
         _describe(file.message_type.add(), name)
     pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)  # type: ignore[no-untyped-call]
+    pool.Add(file)
     return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{PACKAGE}.Request"))
 
 

@@ -76,7 +76,9 @@ def decode_protobuf(body: bytes, wanted: frozenset[str]) -> Iterator[RawSpan]:
                     resource,
                     _wanted(span.attributes, wanted),
                     [
-                        RawEvent(event.name, event.time_unix_nano, _wanted(event.attributes, wanted))
+                        RawEvent(
+                            event.name, event.time_unix_nano, _wanted(event.attributes, wanted)
+                        )
                         for event in span.events[:MAX_EVENTS]
                     ],
                 )

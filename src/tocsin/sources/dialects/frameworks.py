@@ -8,7 +8,14 @@ from tocsin.sources.otlp_wire import RawSpan
 __all__ = ["FAMILIES", "NOT_PROVIDERS"]
 
 NOT_PROVIDERS = frozenset(
-    {"strands-agents", "langgraph", "langchain", "crewai", "microsoft.agent_framework", "llamaindex"}
+    {
+        "strands-agents",
+        "langgraph",
+        "langchain",
+        "crewai",
+        "microsoft.agent_framework",
+        "llamaindex",
+    }
 )
 """Values of provider attributes that name the framework, not who serves the model."""
 
@@ -40,7 +47,9 @@ PYDANTIC_AI = Family(
 
 LANGCHAIN = Family(outcomes=((r"GraphRecursionError|recursion limit", Outcome.MAX_TURNS),))
 
-GOOGLE_ADK = Family(outcomes=((r"LlmCallsLimitExceeded|max number of llm calls", Outcome.MAX_TURNS),))
+GOOGLE_ADK = Family(
+    outcomes=((r"LlmCallsLimitExceeded|max number of llm calls", Outcome.MAX_TURNS),)
+)
 
 CREWAI = Family(
     sources={"workflow": ("crewai.crew.name",)},

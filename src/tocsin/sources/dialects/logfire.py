@@ -1,8 +1,5 @@
 """Pydantic Logfire's own instrumentation of the OpenAI Agents SDK: templates for span names."""
 
-import re
-from collections.abc import Mapping
-
 from tocsin.model.span import Kind
 from tocsin.sources.dialects.family import Family
 from tocsin.sources.otlp_wire import RawSpan

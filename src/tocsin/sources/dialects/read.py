@@ -221,7 +221,12 @@ class _Reader:
         if isinstance(status, int) and not isinstance(status, bool) and 400 <= status < 600:
             return classify_status(status, line)
         exception = self.exception()
-        texts = (line, exception.get("exception.message"), error_type, exception.get("exception.type"))
+        texts = (
+            line,
+            exception.get("exception.message"),
+            error_type,
+            exception.get("exception.type"),
+        )
         for text in texts:
             if isinstance(text, str) and text != "_OTHER":
                 found = classify_text(_spaced(text))

@@ -9,7 +9,7 @@ from tocsin.sources.dialects import frameworks, logfire, openinference, semconv,
 from tocsin.sources.dialects.family import Family, KindRule
 from tocsin.sources.otlp_wire import RawSpan
 
-__all__ = ["SILENT", "FIRST_TOKEN_EVENTS", "NAMES", "OUTCOMES", "SOURCES", "WANTED", "kind_of"]
+__all__ = ["FIRST_TOKEN_EVENTS", "NAMES", "OUTCOMES", "SILENT", "SOURCES", "WANTED", "kind_of"]
 
 FAMILIES: Final[tuple[Family, ...]] = (
     semconv.FAMILY,

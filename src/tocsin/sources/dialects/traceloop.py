@@ -56,5 +56,8 @@ FAMILY = Family(
     },
     names=(("opentelemetry.instrumentation", r"^(.+)\.(?:tool|agent|workflow|task)$"),),
     first_token_events=("llm.content.completion.chunk",),
-    silent=("opentelemetry.instrumentation.openai_agents", "opentelemetry.instrumentation.genai.openai_agents"),
+    silent=(
+        "opentelemetry.instrumentation.openai_agents",
+        "opentelemetry.instrumentation.genai.openai_agents",
+    ),
 )

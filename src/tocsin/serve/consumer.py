@@ -27,11 +27,15 @@ class Store(Protocol[Row_contra]):
     """Where rows go. StoreError says "not now"; anything else says "never, these rows"."""
 
     def position(self) -> int:
-        """Return the number of the last record whose rows are committed; 0 at first."""
+        """Return the number of the last record that need not be read again; 0 at first."""
         ...
 
     def commit(self, batch: Sequence[Row_contra], position: int) -> None:
-        """Write the rows and the position in one transaction."""
+        """Take the rows up to a position; once on disk, `position` says so."""
+        ...
+
+    def idle(self) -> None:
+        """Do what is due while nothing comes in."""
         ...
 
 
@@ -114,6 +118,8 @@ class Consumer(Generic[Row]):
     def step(self, timeout_s: float = 0.0) -> bool:
         """Process what can be read at once; False where there is nothing."""
         if not self._journal.wait(self.position, timeout_s, unless=lambda: self._draining):
+            self._retry(self._store.idle)
+            self._journal.trim(self._store.position())
             return False
         records = self._journal.read(self.position)
         if not records:
@@ -165,7 +171,7 @@ class Consumer(Generic[Row]):
             return
         self.counts.commits += 1
         self.position = position
-        self._journal.trim(position)
+        self._journal.trim(self._store.position())
 
     def _commit_apart(
         self, records: Sequence[Record], rows: Sequence[Sequence[Row]], error: Exception

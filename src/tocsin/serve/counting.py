@@ -1,0 +1,117 @@
+"""Settled traces -> prices, observers, and what the store keeps."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from tocsin.meters.observer import Observer
+from tocsin.model.span import Cost, Kind, Observation, Span
+from tocsin.runs.conversations import Conversations
+from tocsin.runs.fold import CALLS, FoldedRun
+from tocsin.runs.retries import RetryWatch
+from tocsin.runs.spend import DailySpend
+from tocsin.runs.traces import Settled
+from tocsin.store.base import StoredRun, StoredSpan
+
+__all__ = ["Prices", "RunCounter"]
+
+
+class Prices(Protocol):
+    """What a counter needs to know about money."""
+
+    def cost(self, span: Span) -> Cost | None:
+        """Price a call; None when unknown."""
+        ...
+
+    def provider(self, span: Span) -> str | None:
+        """Who serves a call's model."""
+        ...
+
+
+class RunCounter:
+    """Tells observers of every span and every run once, and makes rows of them.
+
+    Not thread-safe; the consumer's thread owns it.
+    """
+
+    def __init__(self, prices: Prices, observers: Sequence[Observer]) -> None:
+        self.spend = DailySpend()
+        self._prices = prices
+        self._observers = observers
+        self._conversations = Conversations()
+
+    def count(self, settled: Settled) -> tuple[list[StoredSpan], list[StoredRun]]:
+        """Count a trace's fresh spans and, once it is over, its runs."""
+        spans: list[StoredSpan] = []
+        runs: list[StoredRun] = []
+        for folded in settled.runs:
+            is_new = settled.is_over and not settled.is_amended
+            if is_new:
+                self._run_started(folded)
+            spans += self._spans(folded, settled.fresh)
+            if settled.is_over:
+                runs.append(_stored_run(folded))
+            if is_new:
+                self._run_ended(folded)
+        return spans, runs
+
+    def _spans(self, folded: FoldedRun, fresh: frozenset[str]) -> list[StoredSpan]:
+        counted = {span.span_id: span for span in folded.counted}
+        retries = RetryWatch()
+        rows: list[StoredSpan] = []
+        for span in sorted(folded.spans, key=lambda span: span.ended_ns):
+            work = counted.get(span.span_id)
+            observation = self._observe(folded, work or _uncounted(span), retries)
+            if span.span_id not in fresh:
+                continue
+            rows.append(StoredSpan.of(observation, folded.run.run_id))
+            if work is not None:
+                self._span_ended(observation)
+        return rows
+
+    def _observe(self, folded: FoldedRun, span: Span, retries: RetryWatch) -> Observation:
+        run = folded.run
+        cost = provider = None
+        is_retry = span.is_retry
+        if span.kind in CALLS:
+            cost, provider = self._prices.cost(span), self._prices.provider(span)
+            if cost is not None:
+                run.priced_calls += 1
+                run.cost_usd += cost.total
+            elif span.usage is not None:
+                run.unpriced_calls += 1
+        elif span.kind is Kind.TOOL:
+            is_retry = retries.is_retry(span) or is_retry
+        return Observation(
+            span=span, workflow=run.workflow, provider=provider, cost=cost, retry=is_retry
+        )
+
+    def _run_started(self, folded: FoldedRun) -> None:
+        for observer in self._observers:
+            observer.run_started(folded.run)
+
+    def _span_ended(self, observation: Observation) -> None:
+        if observation.cost is not None:
+            self.spend.add(observation.cost.total, observation.span.ended_ns)
+        for observer in self._observers:
+            observer.span_ended(observation)
+
+    def _run_ended(self, folded: FoldedRun) -> None:
+        turns = None
+        if folded.run.conversation_id is not None:
+            turns = self._conversations.continue_one(folded.run.conversation_id)
+        for observer in self._observers:
+            observer.run_ended(folded.run, turns)
+
+
+def _uncounted(span: Span) -> Span:
+    """A call that only repeats another is kept as structure, or sums would count it twice."""
+    if span.kind in CALLS:
+        return msgspec.structs.replace(span, kind=Kind.OTHER, usage=None)
+    return span
+
+
+def _stored_run(folded: FoldedRun) -> StoredRun:
+    first = folded.spans[0]
+    return StoredRun(run=folded.run, service=first.service, environment=first.environment)

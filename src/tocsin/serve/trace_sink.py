@@ -1,0 +1,99 @@
+"""From decoded spans to committed runs, never past what a restart could not rebuild."""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from tocsin.model.span import Span
+from tocsin.model.telemetry import Format
+from tocsin.runs.traces import TraceBook
+from tocsin.serve.counting import RunCounter
+from tocsin.sources.otlp import decode_traces
+from tocsin.store.base import Batch, SpanStore
+from tocsin.store.record import Record
+
+__all__ = ["Part", "TraceSink"]
+
+REBUILD_NS: Final = 24 * 3600 * 1_000_000_000
+SEAL_EVERY_S: Final = 3600.0
+
+
+class Part(msgspec.Struct, frozen=True):
+    """The spans of one journal record."""
+
+    seq: int
+    spans: list[Span]
+
+
+class TraceSink:
+    """Takes decoded records, and commits what has settled.
+
+    The position that is stored stops before the first record with a span still in memory: after
+    a crash the journal is read again from there, and the store leaves out what it has. Not
+    thread-safe; the consumer's thread owns it.
+    """
+
+    def __init__(self, store: SpanStore, book: TraceBook, counter: RunCounter) -> None:
+        self._store = store
+        self._book = book
+        self._counter = counter
+        self._read = store.position()
+        self._pending: Batch | None = None
+        self._seal_at_s = 0.0
+        self.skipped: Counter[str] = Counter()
+        """Spans that could not be used, by reason."""
+        rebuilt = store.unfinished(time.time_ns() - REBUILD_NS)
+        book.restore([stored.span for stored in rebuilt], time.monotonic_ns())
+
+    def decode(self, record: Record) -> Sequence[Part]:
+        """Read a record's spans. Raises DecodeError."""
+        decoded = decode_traces(record.body, is_json=record.kind == Format.JSON)
+        self.skipped.update(decoded.skipped)
+        return [Part(record.seq, decoded.spans)]
+
+    def position(self) -> int:
+        """Return the last record that need not be read again after a restart."""
+        waiting = self._book.first_waiting()
+        return self._read if waiting is None else min(self._read, waiting - 1)
+
+    def commit(self, batch: Sequence[Part], position: int) -> None:
+        """Take records up to a position, and commit what has settled. Raises StoreError."""
+        self._flush()
+        now_ns = time.monotonic_ns()
+        for part in batch:
+            self._book.add(part.spans, part.seq, now_ns)
+        self._read = position
+        self._settle(now_ns)
+
+    def idle(self) -> None:
+        """Commit what has settled meanwhile, and seal past days. Raises StoreError."""
+        self._flush()
+        self._settle(time.monotonic_ns())
+        if time.monotonic() >= self._seal_at_s:
+            self._seal_at_s = time.monotonic() + SEAL_EVERY_S
+            self._store.seal(time.time_ns())
+
+    def _settle(self, now_ns: int) -> None:
+        settled = self._book.settled(now_ns)
+        if not settled:
+            return
+        counted = [self._counter.count(trace) for trace in settled]
+        self._pending = Batch(
+            spans=[span for spans, _ in counted for span in spans],
+            runs=[run for _, runs in counted for run in runs],
+        )
+        self._flush()
+
+    def _flush(self) -> None:
+        """Commit what is counted already; it stays pending until the store takes it."""
+        if self._pending is None:
+            return
+        position = self.position()
+        advances = position > self._store.position()
+        self._store.commit(
+            msgspec.structs.replace(self._pending, position=position if advances else None)
+        )
+        self._pending = None

@@ -1,4 +1,5 @@
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +19,7 @@ from tocsin.app import worker
 from tocsin.app.watcher import Watcher
 from tocsin.errors import ConfigError
 from tocsin.runs.limits import WorkflowSLA
+from tocsin.sources.agents_sdk.events import SPAN_START
 
 Watch = Callable[..., Watcher]
 
@@ -333,3 +335,16 @@ def test_forked_child_shows_nothing_of_its_parents(watch: Watch, tmp_path: Path)
         for name in ("events", "internal_errors", "malformed_events", "sink_errors", "late_spans")
     ]
     assert 1 == page(watcher).total("agent_workflow_runs_total"), "the parent's stay in its file"
+
+
+def test_a_run_given_up_is_off_the_page_at_once(watch: Watch) -> None:
+    watcher = watch(run_ttl_s=0.2)
+    watcher.emit((SPAN_START, sdk_span("task"), time.monotonic_ns(), None))
+    watcher.flush()
+    assert 1 == Page(watcher.families()).total("agent_active_workflows")
+
+    deadline = time.monotonic() + 5
+    while watcher.pipeline.tracker.open_count and time.monotonic() < deadline:
+        time.sleep(0.01)
+    watcher.flush()
+    assert 0 == Page(watcher.families()).total("agent_active_workflows")

@@ -85,7 +85,7 @@ class Watcher:
         self._decoder = Decoder(open_ttl_ns=self._open_ttl_ns)
         self._events = 0
         self._exit_budget_s = EXIT_DEADLINE_S
-        self._published_events = -1
+        self._published: tuple[int, ...] = ()
         self._malformed: Counter[str] = Counter()
         self._expire_at_s = 0.0
 
@@ -202,10 +202,14 @@ class Watcher:
             self._decoder.expire(time.monotonic_ns())
             if self.server is not None:
                 self.server.ensure()
-        elif self._published_events == self._events + self.queue.dropped:
+        elif self._published == self._state():
             return
-        self._published_events = self._events + self.queue.dropped
+        self._published = self._state()
         self._publish()
+
+    def _state(self) -> tuple[int, ...]:
+        """Changes with everything that a page of metrics shows."""
+        return self._events, self.queue.dropped, self.pipeline.tracker.open_count
 
     def _publish(self) -> None:
         tracker = self.pipeline.tracker

@@ -86,6 +86,11 @@ class Tracker:
         self.evicted_runs = 0
 
     @property
+    def open_count(self) -> int:
+        """Runs that are not closed yet."""
+        return len(self._open)
+
+    @property
     def open_runs(self) -> list[Run]:
         """Runs that are going on, in the order they were seen; not those whose root has ended."""
         return [opened.run for opened in self._open.values() if not opened.root_ended]

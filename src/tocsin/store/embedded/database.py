@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 import duckdb
-from duckdb import DuckDBPyConnection as Cursor
 
 from tocsin.errors import StoreError
+from tocsin.store.embedded.cursor import Cursor, first_row
 from tocsin.store.embedded.faults import REFUSALS, explain, is_fatal
 from tocsin.store.embedded.schema import MIGRATIONS, check_version, migrate
 
-__all__ = ["Cursor", "Database"]
+__all__ = ["Database"]
 
 logger = logging.getLogger(__name__)
 
@@ -152,7 +152,7 @@ class Database:
     def _prepare(self, connection: Cursor) -> None:
         connection.execute("SET parquet_metadata_cache = true")
         if self._read_only:
-            row = connection.execute("SELECT max(version) FROM schema_version").fetchone()
+            row = first_row(connection, "SELECT max(version) FROM schema_version")
             check_version((row and row[0]) or 0, len(MIGRATIONS))
             return
         connection.execute("BEGIN TRANSACTION")

@@ -23,9 +23,11 @@ from tocsin.store.base import (
     Window,
 )
 from tocsin.store.embedded import run_queries, trends
-from tocsin.store.embedded.database import Cursor, Database
+from tocsin.store.embedded.cursor import Cursor, first_row
+from tocsin.store.embedded.database import Database
+from tocsin.store.embedded.labels import Labels
 from tocsin.store.embedded.sealing import Sealer
-from tocsin.store.embedded.writer import write_batch
+from tocsin.store.embedded.writer import Writer
 from tocsin.store.redaction import Redactor
 
 __all__ = ["EmbeddedStore"]
@@ -53,14 +55,16 @@ class EmbeddedStore:
     ) -> None:
         self._database = Database(directory, read_only=read_only, memory_mb=memory_mb)
         self._files = self._database.spans_directory
-        self._sealer = Sealer(self._database, retention_days)
+        labels = Labels()
+        self._writer = Writer(self._database, labels)
+        self._sealer = Sealer(self._database, labels, retention_days)
         self._content = content
 
     def commit(self, batch: Batch) -> bool:
         """Store a batch wholly and durably, or not at all; False for one committed before."""
         spans = [self._permitted(stored) for stored in batch.spans]
         batch = msgspec.structs.replace(batch, spans=spans)
-        return self._database.write(lambda cursor: write_batch(cursor, self._files, batch))
+        return self._writer.commit(batch)
 
     def position(self) -> int:
         """Tell the last committed journal position; 0 before the first."""
@@ -113,5 +117,5 @@ class EmbeddedStore:
 
 
 def _position(cursor: Cursor) -> int:
-    row = cursor.execute("SELECT position FROM state").fetchone()
+    row = first_row(cursor, "SELECT position FROM state")
     return row[0] if row else 0

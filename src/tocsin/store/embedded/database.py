@@ -50,15 +50,19 @@ class Database:
         self._closed = False
         self._connect()
 
-    def read(self, question: Callable[[Cursor], Answer]) -> Answer:
+    def read(self, question: Callable[[Cursor], Answer], timeout_s: float | None = None) -> Answer:
         """Ask on a cursor of its own, in one transaction: all it reads is of one moment.
 
+        timeout_s: raises StoreError once it takes longer.
         Asked once more where a sealed file was dropped between its listing and its opening.
         """
         for is_last in (False, True):
             try:
-                with self._transaction(commit=False) as cursor:
+                with self._transaction(commit=False) as cursor, _within(cursor, timeout_s):
                     return question(cursor)
+            except duckdb.InterruptException as error:
+                message = f"the question took longer than {timeout_s:g} s; ask for less"
+                raise StoreError(message) from error
             except duckdb.IOException as error:
                 if is_last:
                     raise self._give_up(error) from error
@@ -167,3 +171,18 @@ class Database:
                     self._connection.close()
                     self._connection = None
         return explain(error, self._path)
+
+
+@contextlib.contextmanager
+def _within(cursor: Cursor, timeout_s: float | None) -> Iterator[None]:
+    """Interrupt what a cursor does once the time is over."""
+    if timeout_s is None:
+        yield
+        return
+    timer = threading.Timer(timeout_s, cursor.interrupt)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

@@ -20,7 +20,7 @@ from tocsin.store.embedded.relation import Relation
 from tocsin.store.embedded.rows import SPAN_NAMES, read_run, read_span
 from tocsin.store.embedded.schema import RUN_COLUMNS
 
-__all__ = ["conversation", "run_page", "run_view", "unfinished"]
+__all__ = ["conversation", "run_ids", "run_page", "run_view", "unfinished"]
 
 MARGIN_NS: Final = 300_000_000_000
 """How far the clocks of one run's machines may be apart."""
@@ -70,6 +70,16 @@ def run_view(cursor: Cursor, directory: Path, run_id: str) -> RunView | None:
         f"FROM ({source}) ORDER BY started_ns, ended_ns DESC, span_id", {"run_id": run_id}
     ).fetchall()
     return RunView(run=run, spans=[read_span(row) for row in rows])
+
+
+def run_ids(cursor: Cursor, start: str, end: str, limit: int) -> list[str]:
+    """List ids of runs that begin and end so."""
+    rows = cursor.execute(
+        "SELECT run_id FROM runs WHERE starts_with(run_id, $start) AND ends_with(run_id, $end)"
+        " AND length(run_id) >= length($start) + length($end) ORDER BY run_id LIMIT $limit",
+        {"start": start, "end": end, "limit": limit},
+    ).fetchall()
+    return [row[0] for row in rows]
 
 
 def run_page(cursor: Cursor, query: RunQuery) -> RunPage:

@@ -1,8 +1,9 @@
 """DuckDB in a data directory: today in a table, past days in Parquet files."""
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import msgspec
 
@@ -59,6 +60,13 @@ class EmbeddedStore:
         self._writer = Writer(self._database, labels)
         self._sealer = Sealer(self._database, labels, retention_days)
         self._content = content
+        self._timeout_s: float | None = None
+
+    def patient_for(self, seconds: float) -> Self:
+        """Return the same store, whose reads raise StoreError once they take longer than that."""
+        store = copy.copy(self)
+        store._timeout_s = seconds
+        return store
 
     def commit(self, batch: Batch) -> bool:
         """Store a batch wholly and durably, or not at all; False for one committed before."""
@@ -81,6 +89,10 @@ class EmbeddedStore:
     def run(self, run_id: str) -> RunView | None:
         """Read one run with its spans."""
         return self._read(lambda cursor: run_queries.run_view(cursor, self._files, run_id))
+
+    def run_ids(self, start: str, end: str = "", *, limit: int) -> list[str]:
+        """List ids of runs that begin and end so, in alphabetical order."""
+        return self._read(lambda cursor: run_queries.run_ids(cursor, start, end, limit))
 
     def runs(self, query: RunQuery) -> RunPage:
         """Read a page of runs."""
@@ -107,7 +119,7 @@ class EmbeddedStore:
         self._database.close()
 
     def _read(self, question: Callable[[Cursor], Answer]) -> Answer:
-        return self._database.read(question)
+        return self._database.read(question, self._timeout_s)
 
     def _permitted(self, stored: StoredSpan) -> StoredSpan:
         if not stored.content:

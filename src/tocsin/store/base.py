@@ -130,7 +130,7 @@ class GroupBy(StrEnum):
 
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True):
-    """Durations of one group in one step; percentiles are right within 1 %."""
+    """Durations of one group in one step; percentiles are right within 2.5 %."""
 
     group: str
     at_ns: int

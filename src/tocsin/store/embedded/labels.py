@@ -101,7 +101,7 @@ def key_of_run(stored: StoredRun) -> Key:
 def _insert(cursor: Cursor, labels: dict[Key, int]) -> None:
     columns = zip(*labels, strict=True)
     arrays = [Array(list(values), DataType.string()) for values in columns]
-    arrays.append(Array(list(labels.values()), DataType.int64()))
+    arrays.append(Array(list(labels.values()), DataType.int32()))
     cursor.register("new_labels", Table.from_arrays(arrays, names=[*Key._fields, "label"]))
     cursor.execute("INSERT INTO labels BY NAME FROM new_labels")
     cursor.unregister("new_labels")

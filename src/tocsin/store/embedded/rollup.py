@@ -14,7 +14,7 @@ MEASURES: Final = (
 )
 MODEL_CALL: Final = "kind IN ('llm', 'embedding')"
 USAGE: Final = (
-    *("label", "started_ns AS at_ns", "error", "1 AS spans", "calls", "input_tokens"),
+    *("label", "error", "1 AS spans", "calls", "input_tokens"),
     *("output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens"),
     f"CAST({MODEL_CALL} AND input_tokens IS NULL AND coalesce(error, 'cancelled') = 'cancelled'"
     " AS INTEGER) AS usage_missing",
@@ -23,8 +23,9 @@ USAGE: Final = (
 )
 """What a span adds to `usage_hourly`."""
 LATENCY: Final = (
-    *("label", "started_ns AS at_ns"),
-    *(f"{bucket_of('ended_ns - started_ns')} AS bucket", "1 AS spans"),
+    "label",
+    f"{bucket_of('ended_ns - started_ns')} AS bucket",
+    "1 AS spans",
 )
 """What a span adds to `latency_hourly`."""
 
@@ -39,10 +40,10 @@ def roll_up(cursor: Cursor, last_seq: int) -> None:
     for table, values, key, measures in TABLES:
         sums = ", ".join(f"sum({measure})" for measure in measures)
         cursor.execute(
-            f"INSERT INTO {table} SELECT at_ns - at_ns % {HOUR_NS} AS hour_ns, label, {key}, {sums}"
-            f" FROM (SELECT {', '.join(values)} FROM spans WHERE label IS NOT NULL"
-            " AND seq > (SELECT rolled_seq FROM state) AND seq <= $last_seq)"
-            " GROUP BY ALL ORDER BY hour_ns",
+            f"INSERT INTO {table} SELECT CAST(started_ns // {HOUR_NS} AS INTEGER) AS hour,"
+            f" label, {key}, {sums} FROM (SELECT started_ns, {', '.join(values)} FROM spans"
+            " WHERE label IS NOT NULL AND seq > (SELECT rolled_seq FROM state)"
+            " AND seq <= $last_seq) GROUP BY ALL ORDER BY hour",
             {"last_seq": last_seq},
         )
     cursor.execute("UPDATE state SET rolled_seq = greatest(rolled_seq, ?)", [last_seq])
@@ -50,13 +51,13 @@ def roll_up(cursor: Cursor, last_seq: int) -> None:
 
 def compact(cursor: Cursor, start_ns: int, end_ns: int) -> None:
     """Make one row of the several that a key may have in a span of time; inside a transaction."""
-    bounds = {"start": start_ns, "end": end_ns}
-    where = "hour_ns >= $start AND hour_ns < $end"
+    bounds = {"start": start_ns // HOUR_NS, "end": end_ns // HOUR_NS}
+    where = "hour >= $start AND hour < $end"
     for table, _, key, measures in TABLES:
         sums = ", ".join(f"sum({measure}) AS {measure}" for measure in measures)
         cursor.execute(
-            f"CREATE OR REPLACE TEMP TABLE compacted AS SELECT hour_ns, label, {key}, {sums}"
-            f" FROM {table} WHERE {where} GROUP BY ALL ORDER BY hour_ns, label, {key}",
+            f"CREATE OR REPLACE TEMP TABLE compacted AS SELECT hour, label, {key}, {sums}"
+            f" FROM {table} WHERE {where} GROUP BY ALL ORDER BY hour, label, {key}",
             bounds,
         )
         cursor.execute(f"DELETE FROM {table} WHERE {where}", bounds)

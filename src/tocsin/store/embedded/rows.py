@@ -49,7 +49,7 @@ def runs_table(rows: Iterable[tuple[StoredRun, int, int, int]]) -> Table:
 
     rows: run, the times between which those of its spans began that are at hand, label.
     """
-    columns = (*RUN_COLUMNS, Column("label", "BIGINT"))
+    columns = (*RUN_COLUMNS, Column("label", "INTEGER"))
     return _table(columns, [(*_run_row(*row[:-1]), row[-1]) for row in rows])
 
 
@@ -102,7 +102,7 @@ def _value(column: Column) -> str:
     return column.name
 
 
-LIVE_COLUMNS: Final = (Column("seq", "BIGINT"), Column("label", "BIGINT"))
+LIVE_COLUMNS: Final = (Column("seq", "BIGINT"), Column("label", "INTEGER"))
 SPAN_VALUES: Final = f"seq, label, {_values(SPAN_COLUMNS)}"
 RUN_VALUES: Final = f"{_values(RUN_COLUMNS)}, label"
 
@@ -236,6 +236,7 @@ def _clean(text: str) -> str:
 
 ARROW_TYPES: Final = {
     "BIGINT": DataType.int64(),
+    "INTEGER": DataType.int32(),
     "BOOLEAN": DataType.bool(),
     "DOUBLE": DataType.float64(),
 }

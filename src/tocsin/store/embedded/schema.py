@@ -105,16 +105,16 @@ def _columns(columns: Sequence[Column]) -> str:
 
 
 VERSION_1: Final = (
-    f"CREATE TABLE spans (seq BIGINT, label BIGINT, {_columns(SPAN_COLUMNS)})",
-    f"CREATE TABLE runs ({_columns(RUN_COLUMNS)}, label BIGINT)",
-    """CREATE TABLE labels (label BIGINT, kind VARCHAR, workflow VARCHAR, name VARCHAR,
+    f"CREATE TABLE spans (seq BIGINT, label INTEGER, {_columns(SPAN_COLUMNS)})",
+    f"CREATE TABLE runs ({_columns(RUN_COLUMNS)}, label INTEGER)",
+    """CREATE TABLE labels (label INTEGER, kind VARCHAR, workflow VARCHAR, name VARCHAR,
     model VARCHAR, agent VARCHAR, service VARCHAR, environment VARCHAR)""",
-    """CREATE TABLE usage_hourly (hour_ns BIGINT, label BIGINT, error VARCHAR, spans BIGINT,
+    """CREATE TABLE usage_hourly (hour INTEGER, label INTEGER, error VARCHAR, spans BIGINT,
     calls BIGINT, input_tokens BIGINT, output_tokens BIGINT, cache_read_tokens BIGINT,
     cache_write_tokens BIGINT, reasoning_tokens BIGINT, usage_missing BIGINT, unpriced BIGINT,
     cost_usd DECIMAL(38, 12))""",
-    """CREATE TABLE latency_hourly (hour_ns BIGINT, label BIGINT, bucket SMALLINT,
-    spans BIGINT)""",
+    """CREATE TABLE latency_hourly (hour INTEGER, label INTEGER, bucket SMALLINT,
+    spans INTEGER)""",
     """CREATE TABLE sealed (file VARCHAR, day DATE, version INTEGER, spans BIGINT,
     first_ns BIGINT, last_ns BIGINT)""",
     "CREATE TABLE state (position BIGINT, rolled_seq BIGINT, last_seq BIGINT)",
@@ -122,7 +122,7 @@ VERSION_1: Final = (
 )
 """`spans` holds what is not sealed yet, in order of arrival (seq). Labels say what spans and runs
 are grouped by (`labels.py`). The hourly tables sum up spans
-up to `rolled_seq`, wherever those are now; one key may have several rows."""
+up to `rolled_seq`, wherever those are now; one key may have several rows. hour: since the epoch."""
 
 MIGRATIONS: Final[tuple[Sequence[str], ...]] = (VERSION_1,)
 """Statements that lead from version n to n + 1. Never change one that was released."""

@@ -18,7 +18,7 @@ from tocsin.store.base import Sealed
 from tocsin.store.embedded.cursor import Cursor, first_row
 from tocsin.store.embedded.database import Database
 from tocsin.store.embedded.labels import Labels
-from tocsin.store.embedded.rollup import compact, roll_up
+from tocsin.store.embedded.rollup import HOUR_NS, compact, roll_up
 from tocsin.store.embedded.rows import SPAN_NAMES
 from tocsin.store.embedded.schema import MIGRATIONS
 
@@ -27,7 +27,7 @@ __all__ = ["DAY_NS", "Sealer"]
 DAY_NS: Final = 86_400_000_000_000
 EPOCH: Final = dt.date(1970, 1, 1)
 FILE_NAME: Final = re.compile(r"(\d{4}-\d\d-\d\d)(?:\.\d+)?\.parquet")
-ROW_GROUP_SIZE: Final = 15_360
+ROW_GROUP_SIZE: Final = 30_720
 """Spans that a query for one run has to read at least."""
 LATE_ENOUGH: Final = 100_000
 """Late spans wait for the next day's sealing, unless they are this many."""
@@ -117,7 +117,8 @@ class Sealer:
             self._database.run(
                 f"COPY (SELECT label, {', '.join(SPAN_NAMES)} FROM spans WHERE {rows}"
                 f" ORDER BY started_ns, trace_id, span_id) TO '{_escape(partial)}'"
-                f" (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP_SIZE},"
+                f" (FORMAT parquet, PARQUET_VERSION v2, COMPRESSION zstd,"
+                f" ROW_GROUP_SIZE {ROW_GROUP_SIZE},"
                 f" KV_METADATA {{tocsin_schema: '{len(MIGRATIONS)}'}})"
             )
             _sync(partial)
@@ -157,8 +158,8 @@ OLD: Final = (
     ("sealed", "first_ns"),
     ("spans", "started_ns"),
     ("runs", "started_ns"),
-    ("usage_hourly", "hour_ns"),
-    ("latency_hourly", "hour_ns"),
+    ("usage_hourly", f"CAST(hour AS BIGINT) * {HOUR_NS}"),
+    ("latency_hourly", f"CAST(hour AS BIGINT) * {HOUR_NS}"),
 )
 UNUSED_LABELS: Final = """
 DELETE FROM labels WHERE label NOT IN (

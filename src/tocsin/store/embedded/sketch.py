@@ -1,36 +1,23 @@
-"""Percentiles from counts of durations in buckets that grow by a constant factor.
-
-DuckDB hands over one integer per bucket: point (27 bits), bucket (12), count (24), high to low; a
-point is one group in one step. Sorting those integers sorts by point and by duration.
-"""
+"""Percentiles from counts of durations in buckets that grow by a constant factor."""
 
 from collections.abc import Sequence
-from typing import Final
+from functools import cache
+from typing import Any, Final
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MAX_POINTS", "Percentiles", "bucket_of", "middle_s", "pack", "percentiles"]
+from tocsin.errors import QueryError
 
-GROWTH: Final = 1.02
-"""The middle of a bucket is within 1 % of everything in it."""
+__all__ = ["bucket_of", "middle_s", "percentiles"]
+
+GROWTH: Final = 1.05
+"""The middle of a bucket is within 2.5 % of everything in it."""
 LEAST_NS: Final = 1_000
-COUNT_BITS: Final = 24
-BUCKET_BITS: Final = 12
-POINT_SHIFT: Final = COUNT_BITS + BUCKET_BITS
-MAX_POINTS: Final = 1 << 27
+MAX_CELLS: Final = 8_000_000
+"""Points times buckets: 64 MB of counts."""
 
-Integers = NDArray[np.int64]
-
-
-class Percentiles(msgspec.Struct, frozen=True):
-    """Arrays with one element per point that has any durations, ascending by point."""
-
-    points: Integers
-    counts: Integers
-    buckets: list[Integers]
-    """One array for each percentile asked for."""
+Numbers = NDArray[Any]
 
 
 def bucket_of(duration_ns: str) -> str:
@@ -38,30 +25,34 @@ def bucket_of(duration_ns: str) -> str:
     return f"CAST(floor(ln(greatest({duration_ns}, {LEAST_NS})) / ln({GROWTH})) AS SMALLINT)"
 
 
+@cache
 def middle_s(bucket: int) -> float:
     """Return the duration that stands for all in a bucket, in seconds."""
     return float(GROWTH ** (bucket + 0.5)) / 1e9
 
 
-def pack(point: str, bucket: str, count: str) -> str:
-    """Write the integer that `percentiles` reads, from three SQL expressions."""
-    most = (1 << COUNT_BITS) - 1
-    return (
-        f"(CAST({point} AS BIGINT) << {POINT_SHIFT})"
-        f" + (CAST({bucket} AS BIGINT) << {COUNT_BITS}) + least({count}, {most})"
-    )
+def percentiles(
+    points: Numbers, buckets: Numbers, counts: Numbers, percents: Sequence[int]
+) -> list[tuple[int, ...]]:
+    """Find the nearest-rank percentiles of every point.
 
-
-def percentiles(packed: Integers, percents: Sequence[int]) -> Percentiles:
-    """Find the nearest-rank percentiles of every point. packed: (N,), any order; is sorted."""
-    packed.sort()
-    points = packed >> POINT_SHIFT
-    upto = np.cumsum(packed & ((1 << COUNT_BITS) - 1))
-    last = np.flatnonzero(np.append(points[1:] != points[:-1], np.ones(min(1, len(points)), bool)))
-    ends = upto[last]
-    before = np.concatenate((np.zeros(1, np.int64), ends))[: len(ends)]
-    counts = ends - before
-    ranks = (before + -(-counts * percent // 100) for percent in percents)
-    found = (packed[np.searchsorted(upto, rank)] for rank in ranks)
-    buckets = [(value >> COUNT_BITS) & ((1 << BUCKET_BITS) - 1) for value in found]
-    return Percentiles(points[last], counts, buckets)
+    points, buckets, counts: (N,) each; any order, and any number of rows for a point and bucket.
+    Returns point, how many durations it has, and the bucket of each percentile, ascending by point.
+    Raises QueryError where that would take too much memory.
+    """
+    if not len(points):
+        return []
+    least, most = int(buckets.min()), int(buckets.max())
+    width, height = most - least + 1, int(points.max()) + 1
+    if width * height > MAX_CELLS:
+        raise QueryError("too many groups and steps; take longer steps or only some of the groups")
+    cells = points.astype(np.int64) * width + (buckets - least)
+    upto = np.bincount(cells, weights=counts, minlength=width * height)
+    upto = upto.reshape(height, width).cumsum(axis=1)
+    present = np.flatnonzero(upto[:, -1])
+    upto = upto[present]
+    totals = upto[:, -1].astype(np.int64)
+    # Whole numbers: 0.95 * 20 is more than 19.
+    ranks = (-(-totals * percent // 100) for percent in percents)
+    found = [(upto >= rank[:, None]).argmax(axis=1) + least for rank in ranks]
+    return list(zip(*(column.tolist() for column in (present, totals, *found)), strict=True))

@@ -11,10 +11,10 @@ from tocsin.errors import QueryError
 from tocsin.model.label import UNKNOWN
 from tocsin.model.span import ErrorClass
 from tocsin.store.base import FAILED, ErrorCount, GroupBy, Latency, Scope, UsageSum, Window
-from tocsin.store.embedded.cursor import Cursor, first_row
+from tocsin.store.embedded.cursor import Cursor, Row, first_row
 from tocsin.store.embedded.relation import Relation
 from tocsin.store.embedded.rollup import HOUR_NS, LATENCY, USAGE
-from tocsin.store.embedded.sketch import MAX_POINTS, bucket_of, middle_s, pack, percentiles
+from tocsin.store.embedded.sketch import bucket_of, middle_s, percentiles
 
 __all__ = ["errors", "latency", "usage"]
 
@@ -27,8 +27,8 @@ SUMS: Final = (
     *("calls", "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens"),
     *("reasoning_tokens", "usage_missing", "unpriced", "cost_usd"),
 )
-RUN_LATENCY: Final = ("label", "started_ns AS at_ns", bucket_of("ended_ns - started_ns"), "1")
-RUN_ERRORS: Final = ("label", "started_ns AS at_ns", "nullif(outcome, 'ok')", "1")
+RUN_LATENCY: Final = ("label", bucket_of("ended_ns - started_ns"), "1")
+RUN_ERRORS: Final = ("label", "nullif(outcome, 'ok')", "1")
 
 
 class Subject(msgspec.Struct, frozen=True):
@@ -70,36 +70,46 @@ USAGE_SUBJECTS: Final = {
 
 
 class Grid(msgspec.Struct, frozen=True):
-    """Groups and steps: a point is group * steps + step."""
+    """Groups and steps: a point is group * len(starts) + step."""
 
     window: Window
     groups: list[str]
+    origin_ns: int
+    """Where the first step would begin if the window did not cut it."""
+    step_ns: int
+    starts_ns: list[int]
+    """When each step begins."""
 
-    @property
-    def step_ns(self) -> int:
-        """Length of a step; that of the whole window where none was asked for."""
-        return self.window.step_ns or self.window.end_ns - self.window.start_ns
-
-    @property
-    def origin_ns(self) -> int:
-        """Where the first step would begin if the window did not cut it."""
-        start = self.window.start_ns
-        return start - start % self.step_ns if self.window.step_ns else start
-
-    @property
-    def steps(self) -> int:
-        """How many steps there are."""
-        return -(-(self.window.end_ns - self.origin_ns) // self.step_ns)
+    @classmethod
+    def over(cls, window: Window, groups: list[str]) -> "Grid":
+        """Lay steps over a window; one where none are asked for."""
+        start, end = window.start_ns, window.end_ns
+        step = window.step_ns or end - start
+        origin = start - start % step if window.step_ns else start
+        starts = [max(start, step_start) for step_start in range(origin, end, step)]
+        return cls(window, groups, origin, step, starts)
 
     @property
     def point(self) -> str:
         """The point of a row, as an SQL expression."""
-        return f"(grp * {self.steps} + (at_ns - {self.origin_ns}) // {self.step_ns})"
+        return f"(grp * {len(self.starts_ns)} + step)"
+
+    @property
+    def step_of_time(self) -> str:
+        """The step of a span or run, as an SQL expression."""
+        return f"CAST((started_ns - {self.origin_ns}) // {self.step_ns} AS INTEGER) AS step"
+
+    @property
+    def step_of_hour(self) -> str:
+        """The step of an hourly sum, as an SQL expression."""
+        if self.window.step_ns is None:
+            return "0 AS step"
+        return f"(hour - {self.origin_ns // HOUR_NS}) // {self.step_ns // HOUR_NS} AS step"
 
     def name(self, point: int) -> tuple[str, int]:
         """Return the group of a point, and when its step begins."""
-        group, step = divmod(point, self.steps)
-        return self.groups[group], max(self.window.start_ns, self.origin_ns + step * self.step_ns)
+        group, step = divmod(point, len(self.starts_ns))
+        return self.groups[group], self.starts_ns[step]
 
 
 def latency(
@@ -108,29 +118,21 @@ def latency(
     """Compare durations, by group and step; see `SpanStore.latency`."""
     grid, wanted, values = _prepare(cursor, SUBJECTS[by], window, scope)
     if by is GroupBy.WORKFLOW:
-        facts = _run_facts(window, RUN_LATENCY)
+        source = _run_facts(grid, RUN_LATENCY)
     else:
-        facts = _span_facts(cursor, directory, window, "latency_hourly")
-    packed = cursor.execute(
-        f"WITH wanted AS ({wanted}), facts(label, at_ns, bucket, spans) AS ({facts})"
-        f" SELECT {pack(grid.point, 'bucket', 'spans')} AS packed"
-        " FROM facts JOIN wanted USING (label)",
+        source = _span_facts(cursor, directory, grid, "latency_hourly")
+    facts = cursor.execute(
+        f"WITH wanted AS ({wanted}), facts(step, label, bucket, spans) AS ({source})"
+        f" SELECT {grid.point} AS point, bucket, spans FROM facts JOIN wanted USING (label)",
         values,
-    ).fetchnumpy()["packed"]
-    found = percentiles(packed, PERCENTS)
-    columns = (found.points, found.counts, *found.buckets)
+    ).fetchnumpy()
+    found = percentiles(facts["point"], facts["bucket"], facts["spans"], PERCENTS)
     result = []
-    for point, count, p50, p95, p99 in zip(*(column.tolist() for column in columns), strict=True):
+    for point, count, *buckets in found:
         group, at_ns = grid.name(point)
+        p50, p95, p99 = map(middle_s, buckets)
         result.append(
-            Latency(
-                group=group,
-                at_ns=at_ns,
-                count=count,
-                p50_s=middle_s(p50),
-                p95_s=middle_s(p95),
-                p99_s=middle_s(p99),
-            )
+            Latency(group=group, at_ns=at_ns, count=count, p50_s=p50, p95_s=p95, p99_s=p99)
         )
     return result
 
@@ -142,13 +144,13 @@ def errors(
     grid, wanted, values = _prepare(cursor, SUBJECTS[by], window, scope)
     failures = frozenset[str](FAILED)
     if by is GroupBy.WORKFLOW:
-        facts = _run_facts(window, RUN_ERRORS)
+        facts = _run_facts(grid, RUN_ERRORS)
     else:
         failures = frozenset(ErrorClass) - {ErrorClass.CANCELLED}
-        source = _span_facts(cursor, directory, window, "usage_hourly")
-        facts = f"SELECT label, at_ns, error, spans FROM ({source})"
+        source = _span_facts(cursor, directory, grid, "usage_hourly")
+        facts = f"SELECT step, label, error, spans FROM ({source})"
     rows = cursor.execute(
-        f"WITH wanted AS ({wanted}), facts(label, at_ns, error, spans) AS ({facts})"
+        f"WITH wanted AS ({wanted}), facts(step, label, error, spans) AS ({facts})"
         f" SELECT {grid.point} AS point, error, CAST(sum(spans) AS BIGINT)"
         " FROM facts JOIN wanted USING (label) GROUP BY ALL ORDER BY point, error",
         values,
@@ -169,15 +171,16 @@ def usage(
     ]
     rows = cursor.execute(
         f"WITH wanted AS ({wanted}) SELECT {grid.point} AS point, {', '.join(sums)}"
-        f" FROM ({_span_facts(cursor, directory, window, 'usage_hourly')})"
+        f" FROM ({_span_facts(cursor, directory, grid, 'usage_hourly')})"
         " JOIN wanted USING (label) GROUP BY ALL ORDER BY point",
         values,
     ).fetchall()
-    names = ("group", "at_ns", *SUMS)
-    return [
-        UsageSum(**dict(zip(names, (*grid.name(point), *amounts), strict=True)))
-        for point, *amounts in rows
-    ]
+    return [_usage_sum(grid, row) for row in rows]
+
+
+def _usage_sum(grid: Grid, row: Row) -> UsageSum:
+    group, at_ns = grid.name(row[0])
+    return UsageSum(group=group, at_ns=at_ns, **dict(zip(SUMS, row[1:], strict=True)))
 
 
 def _prepare(
@@ -187,11 +190,9 @@ def _prepare(
     _check(window)
     labels, values = subject.select(scope)
     names = cursor.execute(f"SELECT DISTINCT grp FROM ({labels}) ORDER BY grp", values).fetchall()
-    grid = Grid(window, [row[0] for row in names])
-    if len(grid.groups) * grid.steps > MAX_POINTS:
-        raise QueryError(f"{len(grid.groups)} groups in {grid.steps} steps are too many")
-    numbered = f"SELECT label, dense_rank() OVER (ORDER BY grp) - 1 AS grp FROM ({labels})"
-    return grid, numbered, values
+    grid = Grid.over(window, [row[0] for row in names])
+    number = "CAST(dense_rank() OVER (ORDER BY grp) - 1 AS INTEGER)"
+    return grid, f"SELECT label, {number} AS grp FROM ({labels})", values
 
 
 def _check(window: Window) -> None:
@@ -208,14 +209,16 @@ def _check(window: Window) -> None:
         raise QueryError("in a window over 24 hours, steps must be whole hours")
 
 
-def _span_facts(cursor: Cursor, directory: Path, window: Window, table: str) -> str:
+def _span_facts(cursor: Cursor, directory: Path, grid: Grid, table: str) -> str:
     """Write the rows to sum up: whole hours from a table of sums, the rest from spans."""
-    columns, names = COLUMNS[table]
+    names, values = COLUMNS[table]
+    columns = (grid.step_of_time, *values)
 
     def spans(start_ns: int, end_ns: int) -> str:
         source = Relation.between(cursor, directory, start_ns, end_ns - 1)
         return source.select(columns, f"started_ns >= {start_ns} AND started_ns < {end_ns}")
 
+    window = grid.window
     first, last = _whole_hours(window)
     if first >= last:
         return spans(window.start_ns, window.end_ns)
@@ -224,8 +227,8 @@ def _span_facts(cursor: Cursor, directory: Path, window: Window, table: str) -> 
     edges = [(window.start_ns, first), (last, window.end_ns)]
     return " UNION ALL ".join(
         (
-            f"SELECT label, hour_ns AS at_ns, {', '.join(names)} FROM {table}"
-            f" WHERE hour_ns >= {first} AND hour_ns < {last}",
+            f"SELECT {grid.step_of_hour}, {', '.join(names)} FROM {table}"
+            f" WHERE hour >= {first // HOUR_NS} AND hour < {last // HOUR_NS}",
             Relation(directory, ()).select(columns, not_rolled),
             *(spans(start, end) for start, end in edges if start < end),
         )
@@ -233,15 +236,16 @@ def _span_facts(cursor: Cursor, directory: Path, window: Window, table: str) -> 
 
 
 COLUMNS: Final = {
-    "usage_hourly": (USAGE, ("error", "spans", *SUMS)),
-    "latency_hourly": (LATENCY, ("bucket", "spans")),
+    "usage_hourly": (("label", "error", "spans", *SUMS), USAGE),
+    "latency_hourly": (("label", "bucket", "spans"), LATENCY),
 }
-"""Table of sums -> what a span adds to it, and which columns are read."""
+"""Table of sums -> its columns that are read, and what a span would add to them."""
 
 
-def _run_facts(window: Window, columns: Sequence[str]) -> str:
+def _run_facts(grid: Grid, columns: Sequence[str]) -> str:
+    window = grid.window
     return (
-        f"SELECT {', '.join(columns)} FROM runs WHERE outcome IS NOT NULL"
+        f"SELECT {grid.step_of_time}, {', '.join(columns)} FROM runs WHERE outcome IS NOT NULL"
         f" AND started_ns >= {window.start_ns} AND started_ns < {window.end_ns}"
     )
 

@@ -14,6 +14,7 @@ from tocsin.api.health import Lifecycle, Phase, health_routes
 from tocsin.api.intake import BODY_LIMIT, Intake
 from tocsin.api.otlp import otlp_routes
 from tocsin.api.otlp_grpc import GrpcReceiver
+from tocsin.api.runs import RunRoutes
 from tocsin.meters.exposition import RegistryCollector
 from tocsin.meters.registry import Registry
 from tocsin.serve.consumer import Backpressure, Consumer
@@ -72,6 +73,8 @@ class Server:
             self._journal, self.wiring.store, self.wiring.process, dead
         )
         self._intake = self._make_intake()
+        reader = self.wiring.reader
+        self._run_routes = None if reader is None else RunRoutes(reader)
         self._http: list[HttpServer] = []
         self._grpc: GrpcReceiver | None = None
         self.addresses: dict[str, Address] = {}
@@ -87,6 +90,8 @@ class Server:
         self._grpc = GrpcReceiver(self._intake)
         port = self._grpc.bind(*options.otlp_grpc)
         own = [*otlp_routes(self._intake), *self._health_routes()]
+        if self._run_routes is not None:
+            own += self._run_routes.routes
         apps = (Starlette(routes=own), Starlette(routes=otlp_routes(self._intake)))
         self._http = [
             HttpServer(app, listener)
@@ -117,6 +122,8 @@ class Server:
     def _close(self) -> bool:
         done = self._consumer.stop(self._options.drain_s)
         self._journal.close()
+        if self._run_routes is not None:
+            self._run_routes.close()
         self.wiring.close()
         self._lock.release()
         return done

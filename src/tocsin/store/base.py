@@ -22,6 +22,7 @@ __all__ = [
     "RunOrder",
     "RunPage",
     "RunQuery",
+    "RunReader",
     "RunView",
     "Scope",
     "Sealed",
@@ -238,11 +239,46 @@ class Sealed(msgspec.Struct, frozen=True, kw_only=True):
     dropped_days: list[dt.date]
 
 
-class SpanStore(Protocol):
+class RunReader(Protocol):
+    """Questions about what is stored; any number of threads may ask.
+
+    Raises StoreError where the disk or the database refuses, and QueryError where a question
+    cannot be answered as it was asked.
+    """
+
+    def run(self, run_id: str) -> RunView | None:
+        """Read one run with its spans."""
+        ...
+
+    def run_ids(self, start: str, end: str = "", *, limit: int) -> list[str]:
+        """List ids of runs that begin and end so, in alphabetical order."""
+        ...
+
+    def runs(self, query: RunQuery) -> RunPage:
+        """Read a page of runs."""
+        ...
+
+    def conversation(self, conversation_id: str, *, limit: int = 200) -> Conversation | None:
+        """Read the runs of a conversation; None where there is none."""
+        ...
+
+    def latency(self, by: GroupBy, window: Window, scope: Scope = EVERYTHING) -> list[Latency]:
+        """Compare durations, by group and step."""
+        ...
+
+    def errors(self, by: GroupBy, window: Window, scope: Scope = EVERYTHING) -> list[ErrorCount]:
+        """Compare failures, by group and step."""
+        ...
+
+    def usage(self, by: GroupBy, window: Window, scope: Scope = EVERYTHING) -> list[UsageSum]:
+        """Compare tokens and dollars, by group and step."""
+        ...
+
+
+class SpanStore(RunReader, Protocol):
     """Spans and runs on disk. One thread writes at a time; any number read meanwhile.
 
-    Everything raises StoreError where the disk or the database refuses, and QueryError where a
-    question cannot be answered as it was asked.
+    Everything raises StoreError where the disk or the database refuses.
     """
 
     def commit(self, batch: Batch) -> bool:
@@ -266,30 +302,6 @@ class SpanStore(Protocol):
 
         May run on another thread than `commit`, and be interrupted at any point.
         """
-        ...
-
-    def run(self, run_id: str) -> RunView | None:
-        """Read one run with its spans."""
-        ...
-
-    def runs(self, query: RunQuery) -> RunPage:
-        """Read a page of runs."""
-        ...
-
-    def conversation(self, conversation_id: str, *, limit: int = 200) -> Conversation | None:
-        """Read the runs of a conversation; None where there is none."""
-        ...
-
-    def latency(self, by: GroupBy, window: Window, scope: Scope = EVERYTHING) -> list[Latency]:
-        """Compare durations, by group and step."""
-        ...
-
-    def errors(self, by: GroupBy, window: Window, scope: Scope = EVERYTHING) -> list[ErrorCount]:
-        """Compare failures, by group and step."""
-        ...
-
-    def usage(self, by: GroupBy, window: Window, scope: Scope = EVERYTHING) -> list[UsageSum]:
-        """Compare tokens and dollars, by group and step."""
         ...
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tocsin.errors import StoreError
@@ -197,6 +197,7 @@ def test_closed_journal_refuses(open_journal: Callable[..., Journal]) -> None:
 # -- torn and damaged files ------------------------------------------------------------------------
 
 
+@settings(max_examples=30)
 @given(cut=st.integers(min_value=1, max_value=100 + HEADER_BYTES))
 def test_torn_tail_costs_only_the_last_record(
     tmp_path_factory: pytest.TempPathFactory, cut: int

@@ -436,4 +436,8 @@ def test_agrees_with_a_list(
         left = model[position:]
         assert left == bodies(journal, position)
         assert sum(map(len, left)) + HEADER_BYTES * len(left) == journal.backlog_bytes
+        later = left[number:]
+        size = sum(map(len, later)) + HEADER_BYTES * len(later)
+        assert size == journal.bytes_after(position + number)
+        assert (7 if later else None) == journal.received_after_ns(position + number)
     journal.close()

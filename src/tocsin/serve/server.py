@@ -127,8 +127,10 @@ class Server:
         self.addresses[purpose] = server.address
 
     def _make_intake(self) -> Intake:
+        # What is processed but not yet trimmed, since a run goes on, is no reason to wait.
         behind = Backpressure(
-            lambda: self._journal.backlog_bytes, high_bytes=self._options.high_bytes
+            lambda: self._journal.bytes_after(self._consumer.position),
+            high_bytes=self._options.high_bytes,
         )
         return Intake(
             self._journal,

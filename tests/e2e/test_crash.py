@@ -103,7 +103,7 @@ def test_every_acknowledged_span_is_stored_exactly_once(tmp_path: Path) -> None:
     senders.addresses = receiver.addresses
     senders.start()
     for _ in range(KILLS):
-        time.sleep(chance.uniform(0.02, 0.8))
+        time.sleep(chance.uniform(0.02, 0.5))
         receiver.kill()
         receiver = Receiver(data).ready()
         senders.addresses = receiver.addresses

@@ -118,6 +118,26 @@ def test_one_fsync_for_many_bodies(
     assert journal.counts.groups <= 2
 
 
+def test_acknowledged_only_after_the_fsync(
+    open_journal: Callable[..., Journal], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached, may_end = threading.Event(), threading.Event()
+
+    def sync(fd: int) -> None:
+        reached.set()
+        may_end.wait(10)
+        os.fsync(fd)
+
+    journal = open_journal()
+    monkeypatch.setattr("tocsin.store.segment._sync", sync)
+    future = journal.append(b"a", PROTOBUF, 7)
+    assert reached.wait(10)
+    assert not future.done()
+    assert (0, []) == (journal.last_seq, journal.read(0))
+    may_end.set()
+    assert 1 == future.result(10)
+
+
 def test_trim_frees_the_disk(open_journal: Callable[..., Journal]) -> None:
     journal = open_journal(segment_bytes=10 * KB, max_bytes=400 * KB)
     for body in numbered(100, KB):

@@ -41,6 +41,10 @@ class Program:
             )
 
     @property
+    def output(self) -> str:
+        return self._out.read_text()
+
+    @property
     def errors(self) -> str:
         return self._err.read_text()
 

@@ -197,20 +197,30 @@ def questions(store: EmbeddedStore, spans: int) -> Iterator[Question]:
             if by is not GroupBy.TOOL:
                 yield f"usage by {by}, {name}", 100, lambda w=window, b=by: store.usage(b, w)
     week, scope = windows["7 d by hour"], Scope(workflow="workflow-3")
-    yield "latency by model of one workflow, 7 d by hour", 100, lambda: store.latency(
-        GroupBy.MODEL, week, scope
+    yield (
+        "latency by model of one workflow, 7 d by hour",
+        100,
+        lambda: store.latency(GroupBy.MODEL, week, scope),
     )
     for order in RunOrder:
         yield f"50 {order} runs", 100, lambda o=order: store.runs(RunQuery(order=o))
     second = store.runs(RunQuery(order=RunOrder.SLOWEST)).next_cursor
-    yield "the next 50 slowest", 100, lambda: store.runs(
-        RunQuery(order=RunOrder.SLOWEST, cursor=second)
+    yield (
+        "the next 50 slowest",
+        100,
+        lambda: store.runs(RunQuery(order=RunOrder.SLOWEST, cursor=second)),
     )
-    yield "50 newest failed runs of a workflow", 100, lambda: store.runs(
-        RunQuery(outcomes=FAILED, workflow="workflow-3")
+    yield (
+        "50 newest failed runs of a workflow",
+        100,
+        lambda: store.runs(RunQuery(outcomes=FAILED, workflow="workflow-3")),
     )
-    yield "50 costliest runs of a day", 100, lambda: store.runs(
-        RunQuery(order=RunOrder.COSTLIEST, start_ns=START + DAY, end_ns=START + 2 * DAY)
+    yield (
+        "50 costliest runs of a day",
+        100,
+        lambda: store.runs(
+            RunQuery(order=RunOrder.COSTLIEST, start_ns=START + DAY, end_ns=START + 2 * DAY)
+        ),
     )
     dice = random.Random(8)
     runs = spans // SPANS_PER_RUN // DAYS * DAYS

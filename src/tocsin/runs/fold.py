@@ -32,11 +32,21 @@ class Tree:
             self.by_id.setdefault(span.span_id, span)
         self.children: dict[str, list[Span]] = {}
         self.roots: list[Span] = []
-        for span in sorted(self.by_id.values(), key=lambda span: (span.started_ns, -span.ended_ns)):
+        ordered = sorted(self.by_id.values(), key=lambda s: (s.started_ns, -s.ended_ns, s.span_id))
+        for span in ordered:
             if span.parent_id in self.by_id and span.parent_id != span.span_id:
                 self.children.setdefault(span.parent_id or "", []).append(span)
             else:
                 self.roots.append(span)
+        self._break_circles(ordered)
+
+    def _break_circles(self, ordered: list[Span]) -> None:
+        """Make a root of the first span of each circle of parents, which nobody else reaches."""
+        reached = {span.span_id for root in self.roots for span in self.below(root)}
+        for span in ordered:
+            if span.span_id not in reached:
+                self.roots.append(span)
+                reached.update(found.span_id for found in self.below(span))
 
     def below(self, span: Span) -> list[Span]:
         """A span and everything under it, parents first."""

@@ -5,37 +5,23 @@ from typing import Any
 
 import pytest
 
+from tests.fakes.raw import raw
 from tocsin.model.span import Span, Usage
 from tocsin.runs.fold import fold
 from tocsin.sources.dialects.read import read_span
 from tocsin.sources.dialects.usage_json import usage_details
-from tocsin.sources.otlp_wire import RawSpan
 
 DETAILS = {"cached_tokens": 64, "cache_write_tokens": 20}
+COUNTS = {"gen_ai.usage.input_tokens": 120, "gen_ai.usage.output_tokens": 30}
 REPEATED = {
     "input_tokens_details": DETAILS,
     "output_tokens_details": {"reasoning_tokens": 10},
 }
 
 
-def read(span_id: str = "1", *, is_error: bool = False, **attributes: Any) -> Span:
-    found = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4o", **attributes}
-    return read_span(
-        RawSpan(
-            trace_id="t",
-            span_id=span_id,
-            parent_id="0",
-            name="Responses API",
-            started_ns=int(span_id),
-            ended_ns=int(span_id) + 1,
-            is_error=is_error,
-            status_message="",
-            scope="logfire.openai_agents",
-            resource={},
-            attributes=found,
-            events=[],
-        )
-    )
+def read(span_id: str = "1", operation: str = "chat", error: str | None = None, **at: Any) -> Span:
+    at["gen_ai.operation.name"] = operation
+    return read_span(raw(span_id=span_id, parent="0", scope="logfire", error=error, **at))
 
 
 def test_null_is_no_conversation() -> None:
@@ -44,8 +30,8 @@ def test_null_is_no_conversation() -> None:
 
 
 def test_failed_calls_without_a_response_id_are_calls_of_their_own() -> None:
-    top = read("0", **{"gen_ai.operation.name": "invoke_agent"})
-    failed = [read(span_id, is_error=True, response_id="null") for span_id in "12"]
+    top = read("0", operation="invoke_agent")
+    failed = [read(span_id, error="Error code: 429", response_id="null") for span_id in "12"]
 
     (run,) = fold([top, *failed])
 
@@ -54,22 +40,19 @@ def test_failed_calls_without_a_response_id_are_calls_of_their_own() -> None:
 
 @pytest.mark.parametrize("name", ["gen_ai.usage.raw", "usage"])
 def test_details_come_from_usage_as_json(name: str) -> None:
-    counts = {"gen_ai.usage.input_tokens": 120, "gen_ai.usage.output_tokens": 30}
+    found: dict[str, Any] = {**COUNTS, name: json.dumps(REPEATED)}
 
-    assert Usage(120, 30, 64, 20, 10) == read(**counts, **{name: json.dumps(REPEATED)}).usage
+    assert Usage(120, 30, 64, 20, 10) == read(**found).usage
 
 
 def test_an_attribute_outranks_usage_as_json() -> None:
-    found = read(
-        **{
-            "gen_ai.usage.input_tokens": 120,
-            "gen_ai.usage.output_tokens": 30,
-            "gen_ai.usage.cache_read.input_tokens": 0,
-            "gen_ai.usage.raw": json.dumps(REPEATED),
-        }
-    )
+    found: dict[str, Any] = {
+        **COUNTS,
+        "gen_ai.usage.cache_read.input_tokens": 0,
+        "gen_ai.usage.raw": json.dumps(REPEATED),
+    }
 
-    assert Usage(120, 30, 0, 20, 10) == found.usage
+    assert Usage(120, 30, 0, 20, 10) == read(**found).usage
 
 
 @pytest.mark.parametrize("text", ["", "null", "[]", '{"input_tokens_details": 3}', '{"input_t'])

@@ -166,3 +166,10 @@ def test_order_of_arrival_does_not_matter(
     assert fold(spans) == fold(shuffled)
     placed = [one.span_id for run in fold(spans) for one in run.spans]
     assert sorted(placed) == sorted(set(placed))
+
+
+def test_a_trace_as_deep_as_it_is_long_is_folded_in_passes() -> None:
+    depth = 20_000
+    lines = ["s0 - agent usage", *(f"s{n} s{n - 1} agent usage" for n in range(1, depth))]
+    (found,) = fold(tree(*lines))
+    assert (depth, 1) == (len(found.spans), found.run.llm_calls)

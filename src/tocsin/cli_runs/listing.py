@@ -16,6 +16,8 @@ __all__ = ["listing"]
 HEADERS: Final = ("Run", "Workflow", "Outcome", "Started", "Took", "Turns", "Tokens", "Cost")
 WORKFLOW: Final = HEADERS.index("Workflow")
 NUMBERS: Final = HEADERS[3:]
+WIDE: Final = 100
+"""Columns from which the table gets air between its columns."""
 LEAST: Final = 8
 """Columns that a workflow's name gets in any case."""
 
@@ -29,9 +31,10 @@ def listing(
     rows = [_row(run, now_ns, whole_ids=whole_ids) for run in page.runs]
     titles = (Text(header) for header in HEADERS)
     longest = [max(text.cell_len for text in column) for column in zip(titles, *rows, strict=True)]
-    room = width - sum(longest) - len(longest) + longest[WORKFLOW]
+    gap = 2 if width >= WIDE else 1
+    room = width - sum(longest) - gap * (len(longest) - 1) + longest[WORKFLOW]
     longest[WORKFLOW] = min(longest[WORKFLOW], max(LEAST, room))
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, gap - 1, 0, 0))
     table.header_style = table.border_style = "dim"
     for header, size in zip(HEADERS, longest, strict=True):
         justify = "right" if header in NUMBERS else "left"

@@ -15,7 +15,7 @@ from tocsin.api.documents import RunsDocument, RunViewDocument
 from tocsin.api.parameters import MAX_SPANS, Parameters, run_query
 from tocsin.api.run_ids import find_run
 from tocsin.clock import SYSTEM_CLOCK
-from tocsin.errors import ConfigError, QueryError, StoreError
+from tocsin.errors import ConfigError, QueryError, StoreError, TocsinError
 from tocsin.store.location import STORE, default_data
 
 __all__ = ["DEFAULT_URL", "Directory", "Parts", "Server", "Source", "open_source"]
@@ -113,7 +113,7 @@ class Directory:
         """Read a run and its spans."""
         view = find_run(self._store, run_id)
         if view is None:
-            raise QueryError(f"there is no run {run_id[:100]!r}")
+            raise TocsinError(f"there is no run {run_id[:100]!r}")
         return RunViewDocument.of(view, MAX_SPANS)
 
     def close(self) -> None:
@@ -155,10 +155,10 @@ def _open(data: Path) -> Directory:
         ) from error
 
 
-def _refusal(error: urllib.error.HTTPError) -> StoreError | QueryError | None:
+def _refusal(error: urllib.error.HTTPError) -> TocsinError | None:
     """Return what the API says is wrong; None where it is not the API that answers."""
     try:
         message = json.loads(error.read())["error"]
     except (ValueError, TypeError, KeyError, OSError):
         return None
-    return StoreError(message) if error.code >= 500 else QueryError(message)
+    return QueryError(message) if error.code == 400 else TocsinError(message)

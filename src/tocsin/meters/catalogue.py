@@ -223,10 +223,12 @@ OTLP_DROPPED = _counter(
     "OTLP requests accepted and dropped, because Tocsin keeps no metrics and no logs.",
 )
 JOURNAL_BYTES = _gauge(
-    "tocsin_journal_bytes", "", "Bytes of accepted bodies that wait for the store."
+    "tocsin_journal_bytes",
+    "",
+    "Bytes of accepted bodies that the store does not have yet.",
 )
 JOURNAL_LAG = _gauge(
-    "tocsin_journal_lag_seconds", "", "Age of the oldest accepted body that waits for the store."
+    "tocsin_journal_lag_seconds", "", "Age of the oldest accepted body that is not processed yet."
 )
 JOURNAL_RECORDS = _counter(
     "tocsin_journal_records_total", "outcome", "Bodies by what became of them in the journal."

@@ -11,14 +11,18 @@ from tocsin.model.run import Outcome
 from tocsin.model.span import ErrorClass, Kind, Span, Usage
 from tocsin.sources.dialects import tables
 from tocsin.sources.dialects.frameworks import NOT_PROVIDERS
+from tocsin.sources.dialects.usage_json import usage_details
 from tocsin.sources.error_class import classify_status, classify_text
 from tocsin.sources.otlp_wire import RawSpan
 
 __all__ = ["read_span"]
 
 HANDOFF_TOOL: Final = re.compile(r"^(?:transfer_to_|handoff_to_|handoff to )(.*)$")
+NOTHING: Final = ("", "null")
+"""Logfire writes None as JSON: taken for an id, all such calls would be one."""
 MAX_TOKENS: Final = 1 << 40
 MAX_LINE: Final = 1000
+DETAILS: Final = ("cache_read", "cache_write", "reasoning")
 CALLS: Final = frozenset({Kind.LLM, Kind.EMBEDDING})
 NAMED_BY: Final = {
     Kind.AGENT: ("agent",),
@@ -83,7 +87,7 @@ class _Reader:
         attributes = self._attributes
         for name in tables.SOURCES.get(field, ()):
             value = attributes.get(name)
-            if value is not None and value != "":
+            if value is not None and value not in NOTHING:
                 return value
         return None
 
@@ -101,24 +105,28 @@ class _Reader:
 
     def count(self, field: str) -> int | None:
         """A number of tokens; None where it is not reported."""
-        value = self.first(field)
-        if isinstance(value, str) and value.isdigit():
-            value = int(value)
-        if isinstance(value, float) and value.is_integer():
-            value = int(value)
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < MAX_TOKENS:
-            return None
-        return value
+        return _tokens(self.first(field))
+
+    def details(self) -> tuple[int, int, int]:
+        """Tokens read from a cache, written to one, and of reasoning; 0 where not reported."""
+        found = [self.count(field) for field in DETAILS]
+        if None in found and isinstance(text := self.first("usage_json"), str):
+            repeated = usage_details(text)
+            found = [
+                _tokens(repeated.get(field)) if count is None else count
+                for field, count in zip(DETAILS, found, strict=True)
+            ]
+        cached, cache_write, reasoning = (count or 0 for count in found)
+        return cached, cache_write, reasoning
 
     def usage(self) -> Usage | None:
         """Tokens; None where none are reported, or only zeros."""
         read, written = self.count("input") or 0, self.count("output") or 0
-        cached, cache_write = self.count("cache_read") or 0, self.count("cache_write") or 0
         if not read and not written:
             return None
+        cached, cache_write, reasoning = self.details()
         if cached + cache_write > read:
             read += cached + cache_write  # this source counts input without the cache
-        reasoning = self.count("reasoning") or 0
         return Usage(read, written, cached, cache_write, min(reasoning, written))
 
     def call(self) -> dict[str, Any]:
@@ -254,3 +262,14 @@ class _Reader:
 def _spaced(text: str) -> str:
     """Part the words of CamelCase, so that RateLimitError reads as its message would."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text)
+
+
+def _tokens(value: Any) -> int | None:
+    """A number of tokens, or None for what cannot be one."""
+    if isinstance(value, str) and value.isdigit():
+        value = int(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < MAX_TOKENS:
+        return None
+    return value

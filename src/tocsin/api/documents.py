@@ -196,7 +196,7 @@ class ConversationDocument(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LatencyPoint(msgspec.Struct, frozen=True, kw_only=True):
-    """Durations of one group in the step that begins at `at`; percentiles within 1 %."""
+    """Durations of one group in the step that begins at `at`; percentiles within 2.5 %."""
 
     group: str
     at: str

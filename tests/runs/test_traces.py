@@ -1,5 +1,7 @@
 """When the spans of a trace are handed on."""
 
+from typing import Any
+
 import pytest
 
 from tests.fakes.spans import span
@@ -9,9 +11,9 @@ from tocsin.runs.traces import Settled, TraceBook
 S = 1_000_000_000
 
 
-def a_span(span_id: str, parent: str | None = None, **fields: object) -> Span:
+def a_span(span_id: str, parent: str | None = None, **fields: Any) -> Span:
     kind = Kind.RUN if parent is None else Kind.LLM
-    given = {"trace_id": "t", "usage": Usage(120, 30)} | fields
+    given: dict[str, Any] = {"trace_id": "t", "usage": Usage(120, 30)} | fields
     return span(kind, span_id=span_id, parent_id=parent, **given)
 
 

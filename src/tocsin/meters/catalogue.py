@@ -244,3 +244,15 @@ DEAD_BODIES = _counter(
 STORE_RETRIES = _counter(
     "tocsin_store_retries_total", "", "Writes to the store that had to be repeated."
 )
+OTLP_SKIPPED = _counter(
+    "tocsin_otlp_spans_skipped_total", "reason", "Spans left out: their ids or times are not right."
+)
+OTLP_DUPLICATES = _counter(
+    "tocsin_otlp_duplicate_spans_total", "", "Spans that were sent more than once."
+)
+OTLP_SPILLED = _counter(
+    "tocsin_otlp_spilled_traces_total",
+    "",
+    "Traces handed on before they were complete, because too many spans were in memory.",
+)
+HELD_SPANS = _gauge("tocsin_held_spans", "", "Spans in memory, of traces that may get more.")

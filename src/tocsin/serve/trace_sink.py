@@ -7,6 +7,8 @@ from typing import Final
 
 import msgspec
 
+from tocsin.meters import catalogue as m
+from tocsin.meters.registry import Amount, Registry
 from tocsin.model.span import Span
 from tocsin.model.telemetry import Format
 from tocsin.runs.traces import TraceBook
@@ -36,22 +38,24 @@ class TraceSink:
     thread-safe; the consumer's thread owns it.
     """
 
-    def __init__(self, store: SpanStore, book: TraceBook, counter: RunCounter) -> None:
+    def __init__(
+        self, store: SpanStore, book: TraceBook, counter: RunCounter, registry: Registry
+    ) -> None:
         self._store = store
+        self._registry = registry
         self._book = book
         self._counter = counter
         self._read = store.position()
         self._pending: Batch | None = None
         self._seal_at_s = 0.0
-        self.skipped: Counter[str] = Counter()
-        """Spans that could not be used, by reason."""
+        self._skipped: Counter[str] = Counter()
         rebuilt = store.unfinished(time.time_ns() - REBUILD_NS)
         book.restore([stored.span for stored in rebuilt], time.monotonic_ns())
 
     def decode(self, record: Record) -> Sequence[Part]:
         """Read a record's spans. Raises DecodeError."""
         decoded = decode_traces(record.body, is_json=record.kind == Format.JSON)
-        self.skipped.update(decoded.skipped)
+        self._skipped.update(decoded.skipped)
         return [Part(record.seq, decoded.spans)]
 
     def position(self) -> int:
@@ -67,11 +71,13 @@ class TraceSink:
             self._book.add(part.spans, part.seq, now_ns)
         self._read = position
         self._settle(now_ns)
+        self._publish()
 
     def idle(self) -> None:
         """Commit what has settled meanwhile, and seal past days. Raises StoreError."""
         self._flush()
         self._settle(time.monotonic_ns())
+        self._publish()
         if time.monotonic() >= self._seal_at_s:
             self._seal_at_s = time.monotonic() + SEAL_EVERY_S
             self._store.seal(time.time_ns())
@@ -97,3 +103,18 @@ class TraceSink:
             msgspec.structs.replace(self._pending, position=position if advances else None)
         )
         self._pending = None
+
+    def _publish(self) -> None:
+        book = self._book
+        totals: dict[tuple[m.Metric, tuple[str, ...]], Amount] = {
+            (m.LATE_SPANS, ()): book.late_spans,
+            (m.OTLP_DUPLICATES, ()): book.duplicates,
+            (m.OTLP_SPILLED, ()): book.spilled_traces,
+            (m.HELD_SPANS, ()): book.held_spans,
+            (m.BUDGET_SPENT, ("all",)): self._counter.spend.today(time.time_ns()),
+        }
+        for reason, count in self._skipped.items():
+            totals[m.OTLP_SKIPPED, (reason,)] = count
+        with self._registry.updating():
+            for (metric, labels), total in totals.items():
+                self._registry.set(metric, labels, total)

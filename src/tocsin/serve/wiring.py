@@ -66,7 +66,7 @@ def embedded_wiring(_config: Path | None, data: Path, registry: Registry) -> Wir
     """Decode every dialect, count, and keep spans and runs in DuckDB."""
     store = EmbeddedStore(data / STORE)
     counter = RunCounter(PriceBook(), [Recorder(registry)])
-    sink = TraceSink(store, TraceBook(silent=SILENT), counter)
+    sink = TraceSink(store, TraceBook(silent=SILENT), counter, registry)
     return Wiring(
         check=check,
         process=sink.decode,

@@ -10,7 +10,7 @@ from tocsin.model.span import ErrorClass, Span, Usage
 from tocsin.sources.dialects.read import read_span
 from tocsin.sources.otlp_wire import RawEvent
 
-CHAT = {"gen_ai__operation__name": "chat"}
+CHAT: dict[str, Any] = {"gen_ai__operation__name": "chat"}
 
 
 def llm(name: str = "x", **attributes: Any) -> Span:

@@ -7,8 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tocsin.app import ingest
 from tocsin.errors import DecodeError, StoreError
+from tocsin.serve import consumer
 from tocsin.serve.consumer import Backpressure, Consumer
 from tocsin.store.dead import DeadLetters
 from tocsin.store.journal import Journal
@@ -37,6 +37,9 @@ class Rows:
         self.rows += batch
         self.commits.append(position)
 
+    def idle(self) -> None:
+        pass
+
 
 def letters(record: Record) -> list[str]:
     if record.body.startswith(b"!"):
@@ -58,7 +61,7 @@ def dead(tmp_path: Path) -> DeadLetters:
 
 @pytest.fixture(autouse=True)
 def no_long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ingest, "BACKOFF_S", (0.001, 0.01))
+    monkeypatch.setattr(consumer, "BACKOFF_S", (0.001, 0.01))
 
 
 def put(journal: Journal, *bodies: bytes) -> None:

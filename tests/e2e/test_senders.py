@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(240)]
 
 VENV = ROOT / ".venv-senders"
 SENDER_S = 120.0
-"""Importing these libraries takes 2 s, on a machine with three busy neighbours 20."""
+"""A sender takes 2 to 5 s, mostly imports; a test took 46 s beside three busy loops on 2 cores."""
 SETTLED_S = 20.0
 MODEL, LIMITED = "gpt-4o", "gpt-4o-mini"
 

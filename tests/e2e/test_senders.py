@@ -21,10 +21,11 @@ from tocsin.model.span import ErrorClass, Kind
 from tocsin.store.base import RunQuery, RunView
 from tocsin.store.embedded.store import EmbeddedStore
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(240)]
 
 VENV = ROOT / ".venv-senders"
-SENDER_S = 60.0
+SENDER_S = 120.0
+"""A sender takes 2 to 5 s, mostly imports; a test took 46 s beside three busy loops on 2 cores."""
 SETTLED_S = 20.0
 MODEL, LIMITED = "gpt-4o", "gpt-4o-mini"
 

@@ -110,6 +110,15 @@ def test_restored_spans_complete_their_run_and_are_not_fresh() -> None:
     assert ({"r"}, 1) == (set(trace.fresh), trace.runs[0].run.llm_calls)
 
 
+def test_a_late_span_amends_a_run_that_was_brought_back() -> None:
+    book = TraceBook(settle_s=1)
+    book.restore([a_span("r"), a_span("l", "r")], 0, are_over=True)
+    assert [] == book.settled(100 * S)
+    book.add([a_span("m", "r"), a_span("r")], 5, 101 * S)
+    (trace,) = book.settled(102 * S)
+    assert ({"m"}, True, 2) == (set(trace.fresh), trace.is_amended, trace.runs[0].run.llm_calls)
+
+
 @pytest.mark.parametrize(
     ("runs", "scopes", "starts"),
     [

@@ -21,6 +21,10 @@ __all__ = ["Part", "TraceSink"]
 
 REBUILD_NS: Final = 24 * 3600 * 1_000_000_000
 SEAL_EVERY_S: Final = 3600.0
+FORGOTTEN_NS: Final = 240 * 1_000_000_000
+"""Less than a settled trace is remembered for."""
+MARGIN_NS: Final = 3600 * 1_000_000_000
+"""How much earlier than the span that came the others of its trace may have begun."""
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -48,6 +52,7 @@ class TraceSink:
         self._read = store.position()
         self._pending: Batch | None = None
         self._seal_at_s = 0.0
+        self._started_ns = time.time_ns()
         self._skipped: Counter[str] = Counter()
         rebuilt = store.unfinished(time.time_ns() - REBUILD_NS)
         book.restore([stored.span for stored in rebuilt], time.monotonic_ns())
@@ -67,6 +72,7 @@ class TraceSink:
         """Take records up to a position, and commit what has settled. Raises StoreError."""
         self._flush()
         now_ns = time.monotonic_ns()
+        self._recall([span for part in batch for span in part.spans], now_ns)
         for part in batch:
             self._book.add(part.spans, part.seq, now_ns)
         self._read = position
@@ -81,6 +87,20 @@ class TraceSink:
         if time.monotonic() >= self._seal_at_s:
             self._seal_at_s = time.monotonic() + SEAL_EVERY_S
             self._store.seal(time.time_ns())
+
+    def _recall(self, spans: Sequence[Span], now_ns: int) -> None:
+        """Bring back from the store what is there of traces that memory may have lost.
+
+        They began before this process did, or so long ago that they may have been forgotten. A
+        span that comes late, or once more, must amend its run and not replace it.
+        """
+        forgotten_ns = max(self._started_ns, time.time_ns() - FORGOTTEN_NS)
+        old = [s for s in spans if s.started_ns < forgotten_ns and not self._book.knows(s.trace_id)]
+        if not old:
+            return
+        since_ns = min(span.started_ns for span in old) - MARGIN_NS
+        stored = self._store.of_traces(sorted({span.trace_id for span in old}), since_ns)
+        self._book.restore([found.span for found in stored], now_ns, are_over=True)
 
     def _settle(self, now_ns: int) -> None:
         settled = self._book.settled(now_ns)

@@ -297,6 +297,10 @@ class SpanStore(RunReader, Protocol):
         """Read the spans begun since then whose run is not finished, in the order they ended."""
         ...
 
+    def of_traces(self, trace_ids: Sequence[str], since_ns: int) -> list[StoredSpan]:
+        """Read the spans of some traces that began since then."""
+        ...
+
     def seal(self, now_ns: int) -> Sealed:
         """Move past days (UTC) into files and drop those beyond retention; cheap if none are due.
 

@@ -11,6 +11,7 @@ from tocsin.model.run import Outcome
 from tocsin.model.span import ErrorClass, Kind, Span, Usage
 from tocsin.sources.dialects import tables
 from tocsin.sources.dialects.frameworks import NOT_PROVIDERS
+from tocsin.sources.dialects.tables import FIELDS
 from tocsin.sources.dialects.usage_json import usage_details
 from tocsin.sources.error_class import classify_status, classify_text
 from tocsin.sources.otlp_wire import RawSpan
@@ -18,6 +19,7 @@ from tocsin.sources.otlp_wire import RawSpan
 __all__ = ["read_span"]
 
 HANDOFF_TOOL: Final = re.compile(r"^(?:transfer_to_|handoff_to_|handoff to )(.*)$")
+NO_FIELDS: Final[tuple[tuple[str, int], ...]] = ()
 NOTHING: Final = ("", "null")
 """Logfire writes None as JSON: taken for an id, all such calls would be one."""
 MAX_TOKENS: Final = 1 << 40
@@ -81,15 +83,19 @@ class _Reader:
     def __init__(self, raw: RawSpan) -> None:
         self._raw = raw
         self._attributes = raw.attributes
+        found: dict[str, tuple[int, Any]] = {}
+        for name, value in raw.attributes.items():
+            if value is None or value in NOTHING:
+                continue
+            for field, rank in FIELDS.get(name, NO_FIELDS):
+                if field not in found or rank < found[field][0]:
+                    found[field] = (rank, value)
+        self._found = found
 
     def first(self, field: str) -> Any:
         """Value of the first source of a field that the span has."""
-        attributes = self._attributes
-        for name in tables.SOURCES.get(field, ()):
-            value = attributes.get(name)
-            if value is not None and value not in NOTHING:
-                return value
-        return None
+        known = self._found.get(field)
+        return None if known is None else known[1]
 
     def name(self, kind: Kind) -> str:
         """Name of the workflow, agent, tool or guardrail; else the span's own."""
@@ -148,6 +154,8 @@ class _Reader:
 
     def provider(self) -> str | None:
         """Who serves the model, lower-case and without the part that names an API."""
+        if "provider" not in self._found:
+            return None
         for name in tables.SOURCES["provider"]:
             value = clean_name(self._attributes.get(name))
             if value is not None and value.lower() not in NOT_PROVIDERS:

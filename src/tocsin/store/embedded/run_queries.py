@@ -1,6 +1,7 @@
 """Questions about single runs and lists of them."""
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -144,6 +145,17 @@ def unfinished(cursor: Cursor, directory: Path, since_ns: int) -> list[StoredSpa
         " ELSE run_id NOT IN (SELECT run_id FROM done) END"
         " ORDER BY ended_ns, started_ns DESC, span_id"
     ).fetchall()
+    return [read_span(row) for row in rows]
+
+
+def of_traces(
+    cursor: Cursor, directory: Path, trace_ids: Sequence[str], since_ns: int
+) -> list[StoredSpan]:
+    """Read the spans of some traces that began since then."""
+    source = Relation.between(cursor, directory, since_ns, None).select(
+        SPAN_NAMES, f"started_ns >= {since_ns} AND list_contains($traces, trace_id)"
+    )
+    rows = cursor.execute(source, {"traces": list(trace_ids)}).fetchall()
     return [read_span(row) for row in rows]
 
 

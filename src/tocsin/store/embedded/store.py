@@ -1,7 +1,7 @@
 """DuckDB in a data directory: today in a table, past days in Parquet files."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -81,6 +81,12 @@ class EmbeddedStore:
     def unfinished(self, since_ns: int) -> list[StoredSpan]:
         """Read the spans begun since then whose run is not finished, in the order they ended."""
         return self._read(lambda cursor: run_queries.unfinished(cursor, self._files, since_ns))
+
+    def of_traces(self, trace_ids: Sequence[str], since_ns: int) -> list[StoredSpan]:
+        """Read the spans of some traces that began since then."""
+        return self._read(
+            lambda cursor: run_queries.of_traces(cursor, self._files, trace_ids, since_ns)
+        )
 
     def seal(self, now_ns: int) -> Sealed:
         """Move past days (UTC) into files and drop those beyond retention."""

@@ -16,7 +16,7 @@ from tests.fakes.receiver import Receiver
 from tests.fakes.span_store import SpanStore, request_of
 from tocsin.api.compression import zstd
 
-pytestmark = [pytest.mark.slow, pytest.mark.e2e]
+pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.timeout(300)]
 
 KILLS = 30
 SPANS = 20

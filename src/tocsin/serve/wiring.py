@@ -10,14 +10,8 @@ from tocsin.api.intake import Check
 from tocsin.api.wellformed import check
 from tocsin.meters.record import Recorder
 from tocsin.meters.registry import Registry
-from tocsin.pricing.catalogue import PriceBook
-from tocsin.runs.traces import TraceBook
 from tocsin.serve.consumer import Store
-from tocsin.serve.counting import RunCounter
-from tocsin.serve.trace_sink import TraceSink
-from tocsin.sources.dialects.tables import SILENT
 from tocsin.store.base import RunReader
-from tocsin.store.embedded.store import EmbeddedStore
 from tocsin.store.location import STORE
 from tocsin.store.record import Record
 
@@ -64,6 +58,14 @@ class NullStore:
 
 def embedded_wiring(_config: Path | None, data: Path, registry: Registry) -> Wiring:
     """Decode every dialect, count, and keep spans and runs in DuckDB."""
+    # Here, not above: the receiving end alone starts without the database and the price list.
+    from tocsin.pricing.catalogue import PriceBook
+    from tocsin.runs.traces import TraceBook
+    from tocsin.serve.counting import RunCounter
+    from tocsin.serve.trace_sink import TraceSink
+    from tocsin.sources.dialects.tables import SILENT
+    from tocsin.store.embedded.store import EmbeddedStore
+
     store = EmbeddedStore(data / STORE)
     counter = RunCounter(PriceBook(), [Recorder(registry)])
     sink = TraceSink(store, TraceBook(silent=SILENT), counter, registry)

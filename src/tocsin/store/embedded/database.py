@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -32,11 +32,19 @@ class Database:
     memory_mb: what DuckDB may take before it spills to `tmp/`.
     """
 
-    def __init__(self, directory: Path, *, read_only: bool = False, memory_mb: int = 1024) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        read_only: bool = False,
+        memory_mb: int = 1024,
+        migrations: Sequence[Sequence[str]] = MIGRATIONS,
+    ) -> None:
         self.directory = directory
         self.spans_directory = directory / "spans"
         self._path = directory / FILE_NAME
         self._read_only = read_only
+        self._migrations = migrations
         self._config: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": f"{memory_mb}MB",
             "temp_directory": str(directory / "tmp"),
@@ -139,6 +147,9 @@ class Database:
             raise explain(error, self._path) from error
         try:
             self._prepare(connection)
+        except duckdb.Error as error:
+            connection.close()
+            raise explain(error, self._path) from error
         except BaseException:
             connection.close()
             raise
@@ -154,13 +165,13 @@ class Database:
         self.spans_directory.mkdir(exist_ok=True)
 
     def _prepare(self, connection: Cursor) -> None:
-        connection.execute("SET parquet_metadata_cache = true")
+        connection.execute("SET GLOBAL parquet_metadata_cache = true")  # for every cursor
         if self._read_only:
             row = first_row(connection, "SELECT max(version) FROM schema_version")
-            check_version((row and row[0]) or 0, len(MIGRATIONS))
+            check_version((row and row[0]) or 0, len(self._migrations))
             return
         connection.execute("BEGIN TRANSACTION")
-        migrate(connection)
+        migrate(connection, self._migrations)
         connection.execute("COMMIT")
 
     def _give_up(self, error: duckdb.Error) -> StoreError:

@@ -12,16 +12,15 @@ MEASURES: Final = (
     *("spans", "calls", "input_tokens", "output_tokens", "cache_read_tokens"),
     *("cache_write_tokens", "reasoning_tokens", "usage_missing", "unpriced", "cost_usd"),
 )
-MODEL_CALL: Final = "kind IN ('llm', 'embedding')"
 USAGE: Final = (
     *("label", "error", "1 AS spans", "calls", "input_tokens"),
     *("output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens"),
-    f"CAST({MODEL_CALL} AND input_tokens IS NULL AND coalesce(error, 'cancelled') = 'cancelled'"
-    " AS INTEGER) AS usage_missing",
-    f"CAST({MODEL_CALL} AND input_tokens IS NOT NULL AND cost_usd IS NULL AS INTEGER) AS unpriced",
+    "CAST(input_tokens IS NULL AND coalesce(error, 'cancelled') = 'cancelled' AS INTEGER)"
+    " AS usage_missing",
+    "CAST(input_tokens IS NOT NULL AND cost_usd IS NULL AS INTEGER) AS unpriced",
     "cost_usd",
 )
-"""What a span adds to `usage_hourly`."""
+"""What a span adds to `usage_hourly`; only LLM and embedding calls are ever asked for usage."""
 LATENCY: Final = (
     "label",
     f"{bucket_of('ended_ns - started_ns')} AS bucket",

@@ -2,6 +2,7 @@
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
@@ -134,16 +135,22 @@ def conversation(cursor: Cursor, conversation_id: str, limit: int) -> Conversati
 
 def unfinished(cursor: Cursor, directory: Path, since_ns: int) -> list[StoredSpan]:
     """Read the spans begun since then whose run, or else whose trace, has no finished run."""
-    source = Relation.between(cursor, directory, since_ns, None).select(
-        SPAN_NAMES, f"started_ns >= {since_ns}"
+    source = Relation.between(cursor, directory, since_ns, None)
+    since = f"started_ns >= {since_ns}"
+    # Few columns first: nearly all spans are of finished runs, and are not read any further.
+    open_runs, open_traces = (
+        _without_finished(cursor, source.select([key], f"{since} AND {condition}"), key, since_ns)
+        for key, condition in (("run_id", "run_id IS NOT NULL"), ("trace_id", "run_id IS NULL"))
+    )
+    if not open_runs and not open_traces:
+        return []
+    of_those = (
+        "(list_contains($runs, run_id) OR (run_id IS NULL AND list_contains($traces, trace_id)))"
     )
     rows = cursor.execute(
-        "WITH done AS (SELECT run_id, trace_id FROM runs"
-        f" WHERE outcome IS NOT NULL AND last_ns >= {since_ns - MARGIN_NS})"
-        f" SELECT span.* FROM ({source}) AS span WHERE CASE WHEN run_id IS NULL"
-        " THEN trace_id NOT IN (SELECT trace_id FROM done)"
-        " ELSE run_id NOT IN (SELECT run_id FROM done) END"
-        " ORDER BY ended_ns, started_ns DESC, span_id"
+        f"FROM ({source.select(SPAN_NAMES, f'{since} AND {of_those}')})"
+        " ORDER BY ended_ns, started_ns DESC, span_id",
+        {"runs": open_runs, "traces": open_traces},
     ).fetchall()
     return [read_span(row) for row in rows]
 
@@ -157,6 +164,15 @@ def of_traces(
     )
     rows = cursor.execute(source, {"traces": list(trace_ids)}).fetchall()
     return [read_span(row) for row in rows]
+
+
+def _without_finished(cursor: Cursor, keys: str, key: str, since_ns: int) -> list[str]:
+    """Return the keys to which no finished run belongs that may have spans since then."""
+    rows = cursor.execute(
+        f"SELECT DISTINCT {key} FROM ({keys}) WHERE {key} NOT IN (SELECT {key} FROM runs"
+        f" WHERE outcome IS NOT NULL AND last_ns >= {since_ns - MARGIN_NS})"
+    ).fetchall()
+    return [row[0] for row in rows]
 
 
 def _filters(query: RunQuery) -> tuple[list[str], dict[str, Any]]:
@@ -175,7 +191,8 @@ def _read_cursor(text: str, order: RunOrder) -> Place:
     try:
         raw = urlsafe_b64decode(text + "=" * (-len(text) % 4))
         place = msgspec.json.decode(raw, type=Place)
-    except (ValueError, msgspec.DecodeError) as error:
+        Decimal(place.value)
+    except (ValueError, ArithmeticError, msgspec.DecodeError) as error:
         raise QueryError("the cursor is damaged; start from the first page") from error
     if place.order is not order:
         raise QueryError(f"the cursor belongs to a list ordered by {place.order}, not {order}")

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,7 +12,7 @@ from tocsin.errors import QueryError
 from tocsin.model.label import UNKNOWN
 from tocsin.model.span import ErrorClass
 from tocsin.store.base import FAILED, ErrorCount, GroupBy, Latency, Scope, UsageSum, Window
-from tocsin.store.embedded.cursor import Cursor, Row, first_row
+from tocsin.store.embedded.cursor import Cursor, first_row
 from tocsin.store.embedded.relation import Relation
 from tocsin.store.embedded.rollup import HOUR_NS, LATENCY, USAGE
 from tocsin.store.embedded.sketch import bucket_of, middle_s, percentiles
@@ -165,22 +166,29 @@ def usage(
     if by is GroupBy.TOOL:
         raise QueryError("tools use no tokens; ask for usage by workflow, model or agent")
     grid, wanted, values = _prepare(cursor, USAGE_SUBJECTS[by], window, scope)
-    sums = [
-        f"sum({name})" if name == "cost_usd" else f"CAST(coalesce(sum({name}), 0) AS BIGINT)"
-        for name in SUMS
-    ]
-    rows = cursor.execute(
+    sums = [f"CAST(coalesce(sum({name}), 0) AS BIGINT) AS {name}" for name in SUMS[:-1]]
+    # As text: an array of decimals would be one of floats.
+    sums.append("CAST(sum(cost_usd) AS VARCHAR) AS cost_usd")
+    columns = cursor.execute(
         f"WITH wanted AS ({wanted}) SELECT {grid.point} AS point, {', '.join(sums)}"
         f" FROM ({_span_facts(cursor, directory, grid, 'usage_hourly')})"
         " JOIN wanted USING (label) GROUP BY ALL ORDER BY point",
         values,
-    ).fetchall()
-    return [_usage_sum(grid, row) for row in rows]
+    ).fetchnumpy()
+    # Arrays: tuples of so many points take longer to make than to compute.
+    rows = zip(*(column.tolist() for column in columns.values()), strict=True)
+    return [_usage_sum(grid, *row) for row in rows]
 
 
-def _usage_sum(grid: Grid, row: Row) -> UsageSum:
-    group, at_ns = grid.name(row[0])
-    return UsageSum(group=group, at_ns=at_ns, **dict(zip(SUMS, row[1:], strict=True)))
+def _usage_sum(grid: Grid, point: int, *sums: Any) -> UsageSum:
+    group, at_ns = grid.name(point)
+    *counts, cost = sums
+    return UsageSum(
+        group=group,
+        at_ns=at_ns,
+        cost_usd=None if cost is None else Decimal(cost),
+        **dict(zip(SUMS, counts, strict=False)),
+    )
 
 
 def _prepare(

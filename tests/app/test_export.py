@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fakes.clock import NOON_NS
+from tests.fakes.otlp_receiver import Handle, Receiver, raw, say
 from tests.fakes.process import free_port, wait_for
-from tests.fakes.receiver import Handle, Receiver, raw, say
 from tests.fakes.spans import call, run, seen, span
 from tocsin.app import delivery as delivery_module
 from tocsin.app.delivery import BATCH, Delivery

@@ -9,8 +9,8 @@ import pytest
 
 from tests.e2e.test_sdk_scenarios import ROWS, run_watched
 from tests.fakes.counts import Page
+from tests.fakes.otlp_receiver import Receiver, server_families
 from tests.fakes.process import Start, fetch, free_port, scrape, starting, wait_for
-from tests.fakes.receiver import Receiver, server_families
 from tocsin.app.export import exporter
 from tocsin.app.watcher import Watcher
 from tocsin.lab.fake_llm import FakeLLM

@@ -1,6 +1,6 @@
 # Every target sets up what it needs; PYTHON=... picks the interpreter, ARGS=... passes options.
 .DEFAULT_GOAL := help
-.PHONY: help demo check test lint bench lock clean setup-demo setup-dev externals
+.PHONY: help demo check test lint bench lock clean setup-demo setup-dev setup-senders externals
 
 BIN := .venv/bin
 CODE := $(wildcard src tests bench/*.py)
@@ -16,7 +16,7 @@ demo: setup-demo ## run the demo (ARGS="--help" for its options)
 check: lint ## lint, types, layers and the fast tests
 	$(BIN)/pytest -m "not slow and not e2e" $(ARGS)
 
-test: externals lint ## everything that CI runs
+test: externals lint setup-senders ## everything that CI runs
 	$(BIN)/pytest $(ARGS)
 
 lint: setup-dev ## lint, types and import layers only
@@ -35,9 +35,10 @@ lock: setup-dev ## renew requirements/ (ARGS=--upgrade to move to new versions)
 	$(COMPILE) pyproject.toml --extra demo --group setup -c requirements/dev.txt \
 		-o requirements/demo.txt
 	$(COMPILE) --group setup -c requirements/dev.txt -o requirements/bootstrap.txt
+	$(COMPILE) --group senders -o requirements/senders.txt
 
-clean: ## remove .venv and all caches
-	rm -rf .venv .venv.lock .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache \
+clean: ## remove both .venv and all caches
+	rm -rf .venv .venv.lock .venv-senders .venv-senders.lock .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache \
 		dist
 	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
@@ -46,6 +47,11 @@ setup-demo:
 
 setup-dev:
 	@sh scripts/setup.sh dev
+
+setup-senders: setup-dev
+	@sh scripts/setup.sh senders || { \
+		echo "tests of senders are skipped: their libraries are not installed" >&2; \
+		[ "$$CI" != true ]; }
 
 externals:
 	@sh scripts/externals.sh

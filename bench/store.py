@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -38,16 +39,22 @@ SPANS_PER_RUN = 10
 START = 20_400 * DAY
 NOW = START + DAYS * DAY - HOUR // 2
 
-# One run: itself, an agent, four LLM calls, three tools, a guardrail. `h(n)` is its dice.
+# One run: itself, an agent, four LLM calls, three tools, a guardrail. A workflow has two models,
+# six tools, three agents; durations are lognormal around what is usual for the model or tool.
 SPANS = """
-INSERT INTO spans BY NAME
+CREATE OR REPLACE TEMP TABLE staged AS
 WITH dice AS (
-    SELECT run, i, hash(run, i) AS h, hash(run) AS w FROM range($first, $first + $runs) r(run),
-    range(10) s(i)
+    SELECT run, i, hash(run, i) AS h, hash(run) AS w, (hash(run) % 20)::BIGINT AS flow
+    FROM range($first, $first + $runs) r(run), range(10) s(i)
 ), placed AS (
-    SELECT *, 'workflow-' || (w % 20) AS workflow,
+    SELECT *, 'workflow-' || flow AS workflow,
+    'agent-' || (flow * 3 + (w >> 8) % 3) AS agent,
+    CASE WHEN i BETWEEN 2 AND 5 THEN 'model-' || ((flow + h % 2) % 6) END AS model,
+    'tool-' || ((flow * 6 + h % 6) % 30) AS tool,
     $start + ((run - $first) * ($length / $runs))::BIGINT AS run_ns,
-    (exp(((h >> 8) % 10000) / 10000.0 * 4.5) * 4e7)::BIGINT AS took_ns FROM dice
+    (exp(0.6 * sqrt(-2 * ln(((h >> 8) % 99991 + 1) / 99992.0))
+        * cos(6.28318 * ((h >> 24) % 99991) / 99991.0) + (h % 6) / 3.0)
+        * CASE WHEN i BETWEEN 6 AND 8 THEN 2e8 ELSE 1e9 END)::BIGINT AS took_ns FROM dice
 )
 SELECT $seq + row_number() OVER (ORDER BY run, i DESC) AS seq, md5(run::VARCHAR) AS trace_id,
     left(md5(run || '-' || i), 16) AS span_id,
@@ -56,16 +63,15 @@ SELECT $seq + row_number() OVER (ORDER BY run, i DESC) AS seq, md5(run::VARCHAR)
     left(md5(run || '-0'), 16) AS run_id,
     CASE WHEN i = 0 THEN 'run' WHEN i = 1 THEN 'agent' WHEN i < 6 THEN 'llm' WHEN i < 9 THEN 'tool'
         ELSE 'guardrail' END AS kind,
-    CASE WHEN i = 0 THEN workflow WHEN i = 1 THEN 'agent-' || (w % 60)
-        WHEN i < 6 THEN 'generation' WHEN i < 9 THEN 'tool-' || (h % 30) ELSE 'guard' END AS name,
+    CASE WHEN i = 0 THEN workflow WHEN i = 1 THEN agent WHEN i < 6 THEN 'generation'
+        WHEN i < 9 THEN tool ELSE 'guard' END AS name,
     workflow,
     run_ns + CASE WHEN i < 2 THEN i * 1000 ELSE i * 1000000000 + (h % 500000000)::BIGINT END
         AS started_ns,
     started_ns + CASE WHEN i < 2 THEN 12000000000 + took_ns ELSE took_ns END AS ended_ns,
     CASE WHEN h % 53 = 0 AND i BETWEEN 2 AND 8 THEN
         CASE WHEN h % 2 = 0 THEN 'timeout' ELSE 'rate_limit' END END AS error,
-    CASE WHEN i BETWEEN 2 AND 5 THEN 'model-' || (h % 6) END AS model,
-    model || '-2026-10-01' AS response_model,
+    model, model || '-2026-10-01' AS response_model,
     CASE WHEN model IS NOT NULL THEN 'openai' END AS provider,
     CASE WHEN model IS NOT NULL AND error IS NULL THEN 200 + h % 4000 END AS input_tokens,
     CASE WHEN input_tokens IS NOT NULL THEN 20 + (h >> 4) % 800 END AS output_tokens,
@@ -80,13 +86,29 @@ SELECT $seq + row_number() OVER (ORDER BY run, i DESC) AS seq, md5(run::VARCHAR)
     CASE WHEN input_tokens IS NOT NULL THEN 0 END AS cost_cache_read_usd,
     CASE WHEN input_tokens IS NOT NULL THEN 0 END AS cost_cache_write_usd,
     (cost_input_usd + cost_output_usd)::DECIMAL(18, 12) AS cost_usd,
-    'conversation-' || (run // 3) AS conversation_id, 'agent-' || (w % 60) AS agent,
-    'service-' || (w % 4) AS service, 'production' AS environment,
+    'conversation-' || (run // 3) AS conversation_id, agent,
+    'service-' || (flow % 4) AS service, 'production' AS environment,
     false AS is_retry, false AS retry, false AS triggered,
     CASE WHEN model IS NOT NULL THEN 0.1 + (h % 900) / 1000.0 END AS first_token_s,
     CASE WHEN i BETWEEN 6 AND 8 THEN (h >> 2)::BIGINT END AS arguments,
     CASE WHEN model IS NOT NULL THEN MAP {'gen_ai.request.temperature': '0.7'} END AS attributes
 FROM placed
+"""
+LABELS = """
+INSERT INTO labels BY NAME
+SELECT (SELECT coalesce(max(label), 0) FROM labels) + row_number() OVER () AS label, * FROM (
+    SELECT DISTINCT kind, workflow, CASE WHEN kind IN ('tool', 'agent') THEN name END AS name,
+    model, CASE WHEN kind <> 'run' THEN agent END AS agent, service, environment FROM staged
+    WHERE kind IN ('llm', 'tool', 'agent', 'run')
+    EXCEPT SELECT kind, workflow, name, model, agent, service, environment FROM labels)
+"""
+INSERT = """
+INSERT INTO spans BY NAME
+SELECT staged.*, labels.label FROM staged LEFT JOIN labels ON labels.kind = staged.kind
+AND staged.kind <> 'run' AND labels.workflow = staged.workflow AND labels.agent = staged.agent
+AND coalesce(labels.name, staged.name) = staged.name
+AND labels.model IS NOT DISTINCT FROM staged.model
+ORDER BY seq
 """
 RUNS = """
 INSERT INTO runs BY NAME
@@ -99,8 +121,10 @@ SELECT run_id, any_value(trace_id) AS trace_id, any_value(workflow) AS workflow,
     coalesce(sum(output_tokens), 0) AS output_tokens, coalesce(sum(cost_usd), 0) AS cost_usd,
     count(cost_usd) AS priced_calls, 0 AS unpriced_calls, 0 AS usage_missing, 4 AS turns,
     3 AS tool_calls, 0 AS handoffs, any_value(service) AS service,
-    'production' AS environment, min(started_ns) AS first_ns, max(ended_ns) AS last_ns
-FROM spans WHERE seq > $seq GROUP BY run_id
+    'production' AS environment, min(started_ns) AS first_ns, max(ended_ns) AS last_ns,
+    (SELECT label FROM labels WHERE kind = 'run' AND labels.workflow = any_value(staged.workflow))
+        AS label
+FROM staged GROUP BY run_id
 """
 
 
@@ -113,7 +137,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as temporary:
         directory = options.directory or Path(temporary) / "data"
         store = EmbeddedStore(directory, retention_days=DAYS)
-        fill(store, directory, options.spans)
+        fill(store, options.spans)
         report_size(directory, options.spans)
         slow = measure_questions(store, options.repeat, options.spans)
         measure_commits(store)
@@ -124,7 +148,7 @@ def main() -> int:
     return 0
 
 
-def fill(store: EmbeddedStore, directory: Path, spans: int) -> None:
+def fill(store: EmbeddedStore, spans: int) -> None:
     runs = spans // SPANS_PER_RUN // DAYS
     for day in range(DAYS):
         seq = day * runs * SPANS_PER_RUN
@@ -134,7 +158,9 @@ def fill(store: EmbeddedStore, directory: Path, spans: int) -> None:
 
         def insert(cursor, values=values, seq=seq):  # type: ignore[no-untyped-def]
             cursor.execute(SPANS, {**values, "seq": seq})
-            cursor.execute(RUNS, {"seq": seq})
+            cursor.execute(LABELS)
+            cursor.execute(INSERT)
+            cursor.execute(RUNS)
             cursor.execute("UPDATE state SET last_seq = (SELECT max(seq) FROM spans)")
 
         store._database.write(insert)
@@ -189,29 +215,17 @@ def questions(store: EmbeddedStore, spans: int) -> Iterator[Question]:
     }
     for name, window in windows.items():
         for by in GroupBy:
-            yield f"latency by {by}, {name}", 100, lambda w=window, b=by: store.latency(b, w)
+            yield f"latency by {by}, {name}", 100, partial(store.latency, by, window)
     for name in ("5 m", "24 h by 5 m", "7 d by hour"):
-        window = windows[name]
         for by in GroupBy:
-            yield f"errors by {by}, {name}", 100, lambda w=window, b=by: store.errors(b, w)
+            yield f"errors by {by}, {name}", 100, partial(store.errors, by, windows[name])
             if by is not GroupBy.TOOL:
-                yield f"usage by {by}, {name}", 100, lambda w=window, b=by: store.usage(b, w)
+                yield f"usage by {by}, {name}", 100, partial(store.usage, by, windows[name])
     week, scope = windows["7 d by hour"], Scope(workflow="workflow-3")
-    yield "latency by model of one workflow, 7 d by hour", 100, lambda: store.latency(
-        GroupBy.MODEL, week, scope
-    )
-    for order in RunOrder:
-        yield f"50 {order} runs", 100, lambda o=order: store.runs(RunQuery(order=o))
-    second = store.runs(RunQuery(order=RunOrder.SLOWEST)).next_cursor
-    yield "the next 50 slowest", 100, lambda: store.runs(
-        RunQuery(order=RunOrder.SLOWEST, cursor=second)
-    )
-    yield "50 newest failed runs of a workflow", 100, lambda: store.runs(
-        RunQuery(outcomes=FAILED, workflow="workflow-3")
-    )
-    yield "50 costliest runs of a day", 100, lambda: store.runs(
-        RunQuery(order=RunOrder.COSTLIEST, start_ns=START + DAY, end_ns=START + 2 * DAY)
-    )
+    ask = partial(store.latency, GroupBy.MODEL, week, scope)
+    yield "latency by model of one workflow, 7 d by hour", 100, ask
+    for title, query in lists_of_runs(store):
+        yield title, 100, partial(store.runs, query)
     dice = random.Random(8)
     runs = spans // SPANS_PER_RUN // DAYS * DAYS
     conversations = [f"conversation-{dice.randrange(runs // 3)}" for _ in range(1000)]
@@ -222,6 +236,17 @@ def questions(store: EmbeddedStore, spans: int) -> Iterator[Question]:
     yield "a run with its spans, of today", 20, lambda: store.run(dice.choice(live))
     yield "a run that does not exist", 20, lambda: store.run("0" * 16)
     yield "unfinished spans of the last hour", 100, lambda: store.unfinished(NOW - HOUR)
+
+
+def lists_of_runs(store: EmbeddedStore) -> Iterator[tuple[str, RunQuery]]:
+    for order in RunOrder:
+        yield f"50 {order} runs", RunQuery(order=order)
+    second = store.runs(RunQuery(order=RunOrder.SLOWEST)).next_cursor
+    yield "the next 50 slowest", RunQuery(order=RunOrder.SLOWEST, cursor=second)
+    failed = RunQuery(outcomes=FAILED, workflow="workflow-3")
+    yield "50 newest failed runs of a workflow", failed
+    day = RunQuery(order=RunOrder.COSTLIEST, start_ns=START + DAY, end_ns=START + 2 * DAY)
+    yield "50 costliest runs of a day", day
 
 
 def random_runs(store: EmbeddedStore, start_ns: int, end_ns: int) -> list[str]:
@@ -238,7 +263,7 @@ def random_runs(store: EmbeddedStore, start_ns: int, end_ns: int) -> list[str]:
 def measure_commits(store: EmbeddedStore) -> None:
     for size, count in ((500, 200), (10_000, 12)):
         batches = [make_batch(size, f"{size}-{i}") for i in range(count)]
-        times = sorted(elapsed_ms(lambda b=batch: store.commit(b)) for batch in batches)
+        times = sorted(elapsed_ms(partial(store.commit, batch)) for batch in batches)
         rate = size * count / (sum(times) / 1e3)
         print(
             f"commit of {size:,} spans and {size // SPANS_PER_RUN:,} runs: {rate:,.0f} spans/s,"
@@ -255,8 +280,10 @@ def make_batch(size: int, name: str) -> Batch:
     for _ in range(size // SPANS_PER_RUN):
         trace_id, run_id = f"{dice.getrandbits(128):032x}", f"{dice.getrandbits(64):016x}"
         start = NOW + dice.randrange(60_000_000_000)
-        for i in range(SPANS_PER_RUN):
-            spans.append(make_span(dice, trace_id, run_id, start + i * 1_000_000_000, i))
+        spans.extend(
+            make_span(dice, trace_id, run_id, start + i * 1_000_000_000, i)
+            for i in range(SPANS_PER_RUN)
+        )
         run = Run(
             run_id=run_id,
             trace_id=trace_id,
@@ -303,10 +330,11 @@ def make_span(dice: random.Random, trace_id: str, run_id: str, start: int, i: in
 def measure_drop(store: EmbeddedStore, directory: Path) -> None:
     before = disk(directory / "spans")
     began = time.perf_counter()
-    dropped = store.seal(START + (DAYS + 1) * DAY - HOUR // 4).dropped_days
+    dropped = store.seal(START + (DAYS + 1) * DAY).dropped_days
     print(
-        f"a day dropped and nothing sealed in {time.perf_counter() - began:.1f} s: {dropped};"
-        f" sealed files went from {before / 1e6:,.0f} to {disk(directory / 'spans') / 1e6:,.0f} MB"
+        f"the last day sealed and the first dropped in {time.perf_counter() - began:.1f} s:"
+        f" {dropped}; sealed files went from {before / 1e6:,.0f}"
+        f" to {disk(directory / 'spans') / 1e6:,.0f} MB"
     )
 
 

@@ -1,13 +1,15 @@
 #!/bin/sh
 # Makes .venv hold one locked requirement set and this project: scripts/setup.sh demo|dev
+# Or makes .venv-senders hold the libraries whose spans tests send: scripts/setup.sh senders
 #
 # Instant when nothing changed. When anything did (requirements, the folder's place, PYTHON=),
 # or the last run broke off, it starts over: uv's cache makes that a matter of seconds.
 set -eu
 cd "$(dirname "$0")/.."
 
-wanted=${1:?usage: scripts/setup.sh demo|dev}
+wanted=${1:?usage: scripts/setup.sh demo|dev|senders}
 venv=.venv
+[ "$wanted" != senders ] || venv=.venv-senders
 stamp=$venv/setup-stamp # written last: the set, the inputs' checksum, the place, the interpreter
 
 fail() {
@@ -49,24 +51,33 @@ install() {
     fi
     echo "setting up $venv: requirements/$wanted.txt on $("$python" --version)" >&2
     rm -rf "$venv"
+    if [ "$wanted" = senders ]; then
+        .venv/bin/uv --quiet venv --python "$python" "$venv" # the Makefile sets up .venv before
+        uv_pip sync --require-hashes "requirements/$wanted.txt"
+    else
+        install_project
+    fi
+    { echo "$wanted" && inputs && pwd -P && echo "$python"; } >"$stamp"
+}
+
+install_project() {
     "$python" -m venv "$venv"
     "$venv/bin/python" -m pip -qq --disable-pip-version-check install --no-deps --require-hashes \
         -r requirements/bootstrap.txt
     uv_pip sync --require-hashes "requirements/$wanted.txt"
     uv_pip install --no-deps --no-build-isolation --editable .
-    { echo "$wanted" && inputs && pwd -P && echo "$python"; } >"$stamp"
 }
 
 uv_pip() {
     command=$1
     shift
-    "$venv/bin/uv" --quiet pip "$command" --python "$venv/bin/python" "$@"
+    .venv/bin/uv --quiet pip "$command" --python "$venv/bin/python" "$@"
 }
 
 is_ready && exit 0
 # Two makes at once: the second waits, then finds the work done.
 if command -v flock >/dev/null 2>&1; then
-    exec 9>.venv.lock
+    exec 9>"$venv.lock"
     flock 9
     is_ready && exit 0
 fi

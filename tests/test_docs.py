@@ -16,6 +16,7 @@ from tocsin.lab.fake_llm import FakeLLM
 
 ROOT = Path(__file__).parent.parent
 PAGES = ("README.md", "docs/agents-sdk.md")
+LINKING = (*PAGES, "docs/architecture.md", "docs/dependencies.md", "docs/server.md")
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.M | re.S)
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)[^)]*\)")
 
@@ -52,7 +53,9 @@ def test_examples_run(page: str, fake_openai: FakeLLM) -> None:
     assert ({"customer-support": 2} if "Runner" in "".join(blocks) else {}) == ran
 
 
-@pytest.mark.parametrize("page", [*PAGES, "docs/architecture.md", "docs/dependencies.md"])
+@pytest.mark.parametrize(
+    "page", [*PAGES, "docs/architecture.md", "docs/dependencies.md", "docs/server.md"]
+)
 def test_links_lead_somewhere(page: str) -> None:
     text = (ROOT / page).read_text()
     targets = [(ROOT / page).parent / target for target in LINK.findall(text)]

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from typing import Final
 
 import tocsin
+from tocsin.cli_runs.command import add_runs_command
 from tocsin.serve.command import add_serve_command
 
 __all__ = ["main"]
@@ -45,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.add_argument("--plain", action="store_true", help="print tables, draw nothing in place")
     add_serve_command(commands)
+    add_runs_command(commands)
     return parser
 
 

@@ -278,7 +278,10 @@ class HeldStore:
         self.rows += batch
         self._position = position
 
-    def wire(self, _config: Path | None, _data: Path) -> Any:
+    def idle(self) -> None:
+        pass
+
+    def wire(self, _config: Path | None, _data: Path, _registry: Any) -> Any:
         from tests.fakes.span_store import span_ids
         from tocsin.api.wellformed import check
         from tocsin.serve.wiring import Wiring

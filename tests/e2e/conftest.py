@@ -2,11 +2,13 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from agents import set_trace_processors
 from agents.tracing import get_trace_provider
 
+from tests.fakes.process import Start, starting
 from tocsin.app.watcher import Watcher
 from tocsin.lab.fake_llm import FakeLLM
 
@@ -36,3 +38,10 @@ def watch() -> Iterator[Callable[..., Watcher]]:
     """Start watchers that end with the test."""
     with contextlib.ExitStack() as stack:
         yield lambda **settings: stack.enter_context(traced_by(Watcher(**settings)))
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start child processes that end with the test."""
+    with starting(tmp_path) as run:
+        yield run

@@ -300,27 +300,27 @@ async def agent_as_tool(setup: Setup) -> None:
     await Runner.run(Agent(name="outer", model=setup.responses, tools=[tool]), "hi")
 
 
-async def approval(setup: Setup) -> None:
+async def paused_for_approval(setup: Setup) -> tuple[Agent[Any], Any, Any]:
+    """Run until a tool waits for a person; return agent, state and what waits."""
+
     @function_tool(needs_approval=True)
     def refund(key: str) -> str:
         return "refunded"
 
     agent = Agent(name="A", model=setup.responses, tools=[refund])
     paused = await Runner.run(agent, "hi")
-    state = paused.to_state()
-    state.approve(paused.interruptions[0])
+    return agent, paused.to_state(), paused.interruptions[0]
+
+
+async def approval(setup: Setup) -> None:
+    agent, state, waiting = await paused_for_approval(setup)
+    state.approve(waiting)
     await Runner.run(agent, state)
 
 
 async def rejection(setup: Setup) -> None:
-    @function_tool(needs_approval=True)
-    def refund(key: str) -> str:
-        return "refunded"
-
-    agent = Agent(name="A", model=setup.responses, tools=[refund])
-    paused = await Runner.run(agent, "hi")
-    state = paused.to_state()
-    state.reject(paused.interruptions[0])
+    agent, state, waiting = await paused_for_approval(setup)
+    state.reject(waiting)
     await Runner.run(agent, state)
 
 

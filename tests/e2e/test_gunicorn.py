@@ -4,7 +4,6 @@ import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,7 +17,6 @@ from tests.fakes.process import (
     fetch,
     free_port,
     scrape,
-    starting,
     wait_for,
 )
 from tocsin.app.shared import ALIVE_FOR_S
@@ -27,12 +25,6 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(90)]
 
 RUNS = "agent_workflow_runs_total"
 ACTIVE = "agent_active_workflows"
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    with starting(tmp_path) as run:
-        yield run
 
 
 class Site:

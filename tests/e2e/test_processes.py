@@ -5,7 +5,6 @@ import signal
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -13,19 +12,13 @@ import pytest
 from agents import OpenAIResponsesModel
 from agents.run import get_default_agent_runner
 
-from tests.fakes.process import SHARED_DIR, Start, free_port, scrape, starting
+from tests.fakes.process import SHARED_DIR, Start, free_port, scrape
 from tocsin.app.watcher import EXIT_DEADLINE_S, Watcher
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(90)]
 
 RUNS = "agent_workflow_runs_total"
 ACTIVE = "agent_active_workflows"
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    with starting(tmp_path) as run:
-        yield run
 
 
 def completions(path: Path) -> Counter[int]:

@@ -22,6 +22,7 @@ from agents import (
 from agents.tracing import agent_span, response_span, task_span
 from openai import AsyncOpenAI
 
+from tests.e2e.scenarios import broken, crashing, lookup
 from tests.fakes.counts import Page
 from tocsin.app.watcher import Watcher
 from tocsin.lab.fake_llm import (
@@ -45,21 +46,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.timeout(60)]
 EACH = 16
 RUN_TTL_S = 2.0
 USAGE = Usage(input=100, cached=40, output=20, reasoning=5)
-
-
-@function_tool
-def lookup(key: str) -> str:
-    return f"value of {key}"
-
-
-@function_tool
-def broken(key: str) -> str:
-    raise RuntimeError("no such table")
-
-
-@function_tool(failure_error_function=None)
-def crashing(key: str) -> str:
-    raise RuntimeError("no such table")
 
 
 @function_tool

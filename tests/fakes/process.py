@@ -20,6 +20,8 @@ ROOT = Path(__file__).parents[2]
 START_S = 30.0
 """Importing the SDK takes seconds, on a busy machine many."""
 SHARED_DIR = "PROMETHEUS_MULTIPROC_DIR"
+SETTINGS = ("LANGCHAIN", "LANGSMITH", "LOGFIRE", "OPENAI", "OTEL", "PROM")
+"""Beginnings of the names of variables that a program does not inherit from whoever runs tests."""
 
 Start = Callable[..., "Program"]
 
@@ -29,7 +31,7 @@ class Program:
 
     def __init__(self, command: list[str], folder: Path, env: Mapping[str, str]) -> None:
         self._out, self._err = folder / "out", folder / "err"
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("OPENAI", "PROM"))}
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(SETTINGS)}
         with self._out.open("w") as out, self._err.open("w") as err:
             self.process = subprocess.Popen(
                 command,
@@ -39,6 +41,10 @@ class Program:
                 cwd=ROOT,
                 env={**inherited, "OPENAI_API_KEY": "x", **env},
             )
+
+    @property
+    def output(self) -> str:
+        return self._out.read_text()
 
     @property
     def errors(self) -> str:

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tests.fakes.span_store import SpanStore, wire
+from tocsin.errors import TocsinError
 from tocsin.serve.listen import Address
 from tocsin.serve.server import Server, ServerOptions
 from tocsin.serve.wiring import Wire
@@ -19,16 +20,19 @@ class RunningServer:
 
     def __init__(self, data: Path, wire: Wire = wire, **options: Any) -> None:
         self.data = data
-        self._options = ServerOptions(
-            data=data, listen=FREE, otlp_http=FREE, otlp_grpc=FREE, **options
-        )
+        free = {"listen": FREE, "otlp_http": FREE, "otlp_grpc": FREE}
+        self._options = ServerOptions(data=data, **free | options)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self.server = Server(self._options, wire)
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self._run(self.server.start())
+        try:
+            self._run(self.server.start())
+        except TocsinError:
+            self.stop()
+            raise
         return self
 
     def __exit__(

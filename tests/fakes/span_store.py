@@ -9,6 +9,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from tocsin.api.wellformed import check
 from tocsin.errors import StoreError
+from tocsin.meters.registry import Registry
 from tocsin.model.telemetry import Format
 from tocsin.serve.wiring import Wiring
 from tocsin.store.record import Record
@@ -39,6 +40,9 @@ class SpanStore:
                 self._db.execute("ROLLBACK")
             raise StoreError(f"the store refuses: {error}") from error
 
+    def idle(self) -> None:
+        pass
+
     def ids(self) -> list[str]:
         return [row[0] for row in self._db.execute("SELECT id FROM spans")]
 
@@ -64,7 +68,7 @@ def span_ids(record: Record) -> list[str]:
     ]
 
 
-def wire(_config: Path | None, data: Path) -> Wiring:
+def wire(_config: Path | None, data: Path, _registry: Registry) -> Wiring:
     """Connect a receiver to a SpanStore in the data directory."""
     store = SpanStore(data / "spans.db")
     return Wiring(

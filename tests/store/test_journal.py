@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tocsin.errors import StoreError
@@ -118,6 +118,26 @@ def test_one_fsync_for_many_bodies(
     assert journal.counts.groups <= 2
 
 
+def test_acknowledged_only_after_the_fsync(
+    open_journal: Callable[..., Journal], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached, may_end = threading.Event(), threading.Event()
+
+    def sync(fd: int) -> None:
+        reached.set()
+        may_end.wait(10)
+        os.fsync(fd)
+
+    journal = open_journal()
+    monkeypatch.setattr("tocsin.store.segment._sync", sync)
+    future = journal.append(b"a", PROTOBUF, 7)
+    assert reached.wait(10)
+    assert not future.done()
+    assert (0, []) == (journal.last_seq, journal.read(0))
+    may_end.set()
+    assert 1 == future.result(10)
+
+
 def test_trim_frees_the_disk(open_journal: Callable[..., Journal]) -> None:
     journal = open_journal(segment_bytes=10 * KB, max_bytes=400 * KB)
     for body in numbered(100, KB):
@@ -197,6 +217,7 @@ def test_closed_journal_refuses(open_journal: Callable[..., Journal]) -> None:
 # -- torn and damaged files ------------------------------------------------------------------------
 
 
+@settings(max_examples=30)
 @given(cut=st.integers(min_value=1, max_value=100 + HEADER_BYTES))
 def test_torn_tail_costs_only_the_last_record(
     tmp_path_factory: pytest.TempPathFactory, cut: int
@@ -435,4 +456,8 @@ def test_agrees_with_a_list(
         left = model[position:]
         assert left == bodies(journal, position)
         assert sum(map(len, left)) + HEADER_BYTES * len(left) == journal.backlog_bytes
+        later = left[number:]
+        size = sum(map(len, later)) + HEADER_BYTES * len(later)
+        assert size == journal.bytes_after(position + number)
+        assert (7 if later else None) == journal.received_after_ns(position + number)
     journal.close()

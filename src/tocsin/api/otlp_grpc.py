@@ -1,5 +1,6 @@
 """OTLP over gRPC: the three Export methods, as bytes, so that no generated code is needed."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
@@ -9,7 +10,7 @@ import grpc.aio
 
 from tocsin.api.answers import export_response, retry_info, status_body
 from tocsin.api.intake import Intake, Parcel
-from tocsin.api.refusal import RefusedError
+from tocsin.api.refusal import Reason, RefusedError
 from tocsin.errors import ConfigError
 from tocsin.model.telemetry import Format, Signal
 
@@ -17,8 +18,9 @@ __all__ = ["GrpcReceiver"]
 
 logger = logging.getLogger(__name__)
 
-MAX_CONCURRENT: Final = 64
-"""Requests at once: gRPC holds a whole message of each before we are asked."""
+READING: Final = 16
+"""Messages that we read at once; what gRPC reads ahead of us is beyond our reach."""
+READ_TIMEOUT_S: Final = 30.0
 
 SERVICES: Final = {
     Signal.TRACES: "opentelemetry.proto.collector.trace.v1.TraceService",
@@ -27,7 +29,7 @@ SERVICES: Final = {
 }
 CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
 
-Handler = Callable[[bytes, Any], Awaitable[bytes]]
+Handler = Callable[[Any, Any], Awaitable[bytes]]
 
 
 class GrpcReceiver:
@@ -37,9 +39,11 @@ class GrpcReceiver:
         self._intake = intake
         options = [
             ("grpc.max_receive_message_length", intake.body_limit),
+            ("grpc.max_concurrent_streams", READING),  # per connection; the rest waits
             ("grpc.so_reuseport", 0),  # a second server gets an error, not half of the requests
         ]
-        self._server = grpc.aio.server(options=options, maximum_concurrent_rpcs=MAX_CONCURRENT)
+        self._reading = asyncio.Semaphore(READING)
+        self._server = grpc.aio.server(options=options)
         self._server.add_generic_rpc_handlers(tuple(map(self._service, Signal)))
 
     def bind(self, host: str, port: int) -> int:
@@ -59,12 +63,17 @@ class GrpcReceiver:
         await self._server.stop(grace_s)
 
     def _service(self, signal: Signal) -> grpc.GenericRpcHandler:
-        method: Any = grpc.unary_unary_rpc_method_handler(self._handler(signal))
+        # On the wire a stream of one message is the same as a message. As a stream, we are asked
+        # before it is read, and can refuse.
+        method: Any = grpc.stream_unary_rpc_method_handler(self._handler(signal))
         return grpc.method_handlers_generic_handler(SERVICES[signal], {"Export": method})
 
     def _handler(self, signal: Signal) -> Handler:
-        async def export(body: bytes, context: Any) -> bytes:
+        async def export(_: Any, context: Any) -> bytes:
+            body = b""
             try:
+                self._intake.admit(signal)
+                body = await self._read(context)
                 with self._intake.room.reserving() as reserve:
                     reserve(len(body))
                     await self._intake.take(Parcel(signal, Format.PROTOBUF, "", body))
@@ -77,6 +86,18 @@ class GrpcReceiver:
             return export_response(signal, Format.PROTOBUF)
 
         return export
+
+    async def _read(self, context: Any) -> bytes:
+        async with self._reading:
+            try:
+                async with asyncio.timeout(READ_TIMEOUT_S):
+                    message = await context.read()
+            except TimeoutError as error:
+                late = f"the message did not arrive within {READ_TIMEOUT_S:g} s"
+                raise RefusedError(Reason.TIMEOUT, late) from error
+        if message is grpc.aio.EOF:
+            raise RefusedError(Reason.MALFORMED, "there is no message")
+        return bytes(message)
 
 
 def _details(refused: RefusedError) -> tuple[tuple[str, bytes], ...]:

@@ -238,10 +238,12 @@ OTLP_DROPPED = _counter(
     "OTLP requests accepted and dropped, because Tocsin keeps no metrics and no logs.",
 )
 JOURNAL_BYTES = _gauge(
-    "tocsin_journal_bytes", "", "Bytes of accepted bodies that wait for the store."
+    "tocsin_journal_bytes",
+    "",
+    "Bytes of accepted bodies that the store does not have yet.",
 )
 JOURNAL_LAG = _gauge(
-    "tocsin_journal_lag_seconds", "", "Age of the oldest accepted body that waits for the store."
+    "tocsin_journal_lag_seconds", "", "Age of the oldest accepted body that is not processed yet."
 )
 JOURNAL_RECORDS = _counter(
     "tocsin_journal_records_total", "outcome", "Bodies by what became of them in the journal."
@@ -257,3 +259,15 @@ DEAD_BODIES = _counter(
 STORE_RETRIES = _counter(
     "tocsin_store_retries_total", "", "Writes to the store that had to be repeated."
 )
+OTLP_SKIPPED = _counter(
+    "tocsin_otlp_spans_skipped_total", "reason", "Spans left out: their ids or times are not right."
+)
+OTLP_DUPLICATES = _counter(
+    "tocsin_otlp_duplicate_spans_total", "", "Spans that were sent more than once."
+)
+OTLP_SPILLED = _counter(
+    "tocsin_otlp_spilled_traces_total",
+    "",
+    "Traces handed on before they were complete, because too many spans were in memory.",
+)
+HELD_SPANS = _gauge("tocsin_held_spans", "", "Spans in memory, of traces that may get more.")

@@ -13,6 +13,7 @@ from tocsin.runs.reported import WORK, reported_runs, total
 __all__ = ["FoldedRun", "fold"]
 
 CALLS: Final = frozenset({Kind.LLM, Kind.EMBEDDING})
+SHELTERS: Final = frozenset({Kind.TOOL, *CALLS})
 SIGNALS: Final = (Outcome.MAX_TURNS, Outcome.GUARDRAIL, Outcome.ERROR, Outcome.CANCELLED)
 
 
@@ -26,8 +27,22 @@ class FoldedRun(msgspec.Struct):
     """Whether its source has said how it ended; None for sources that report no runs."""
 
 
+class Place(msgspec.Struct):
+    """What is above a span, and below it."""
+
+    in_run: bool = False
+    in_call: bool = False
+    shelters: int = 0
+    """Tools and calls above."""
+    call_below: bool = False
+    rollup_below: bool = False
+
+
 class Tree:
-    """Spans by id and by parent; a span whose parent is unknown is a root."""
+    """Spans by id and by parent; a span whose parent is unknown is a root.
+
+    Everything is computed in passes over all spans: a hostile trace is as deep as it is long.
+    """
 
     def __init__(self, spans: Iterable[Span]) -> None:
         self.by_id: dict[str, Span] = {}
@@ -35,43 +50,63 @@ class Tree:
             self.by_id.setdefault(span.span_id, span)
         self.children: dict[str, list[Span]] = {}
         self.roots: list[Span] = []
-        for span in sorted(self.by_id.values(), key=lambda span: (span.started_ns, -span.ended_ns)):
+        self._root_ids: set[str] = set()
+        ordered = sorted(self.by_id.values(), key=lambda s: (s.started_ns, -s.ended_ns, s.span_id))
+        for span in ordered:
             if span.parent_id in self.by_id and span.parent_id != span.span_id:
                 self.children.setdefault(span.parent_id or "", []).append(span)
             else:
-                self.roots.append(span)
+                self._add_root(span)
+        self._break_circles(ordered)
+        self.places = self._place()
+
+    def _break_circles(self, ordered: list[Span]) -> None:
+        """Make a root of the first span of each circle of parents, which nobody else reaches."""
+        reached = {span.span_id for root in self.roots for span in self.below(root)}
+        for span in ordered:
+            if span.span_id not in reached:
+                self.children[span.parent_id or ""].remove(span)
+                self._add_root(span)
+                reached.update(found.span_id for found in self.below(span))
 
     def below(self, span: Span) -> list[Span]:
         """A span and everything under it, parents first."""
-        found, waiting, seen = [], [span], set()
+        found, waiting = [], [span]
         while waiting:
             one = waiting.pop()
-            if one.span_id in seen:
-                continue
-            seen.add(one.span_id)
             found.append(one)
             waiting.extend(reversed(self.children.get(one.span_id, ())))
         return found
 
-    def ancestors(self, span: Span) -> list[Span]:
-        """Parents up to the root, the nearest first."""
-        found: list[Span] = []
-        seen = {span.span_id}
-        parent = self.by_id.get(span.parent_id or "")
-        while parent is not None and parent.span_id not in seen:
-            seen.add(parent.span_id)
-            found.append(parent)
-            parent = self.by_id.get(parent.parent_id or "")
-        return found
+    def _place(self) -> dict[str, Place]:
+        order = [span for root in self.roots for span in self.below(root)]
+        places = {span.span_id: Place() for span in order}
+        for span in order:
+            above = places[span.span_id]
+            for child in self.children.get(span.span_id, ()):
+                place = places[child.span_id]
+                place.in_run = above.in_run or span.kind is Kind.RUN
+                place.in_call = above.in_call or span.kind in CALLS
+                place.shelters = above.shelters + (span.kind in SHELTERS)
+        for span in reversed(order):
+            if span.span_id not in self._root_ids:
+                below, above = places[span.span_id], places[span.parent_id or ""]
+                is_rollup = span.kind is Kind.AGENT and span.usage is not None
+                above.call_below = above.call_below or below.call_below or span.kind in CALLS
+                above.rollup_below = above.rollup_below or below.rollup_below or is_rollup
+        return places
+
+    def _add_root(self, span: Span) -> None:
+        self.roots.append(span)
+        self._root_ids.add(span.span_id)
 
 
 def fold(spans: Sequence[Span], silent: tuple[str, ...] = ()) -> list[FoldedRun]:
     """Part a trace's spans into runs and add each of them up.
 
     A run is the outermost span of kind RUN, else the outermost agent, else a local root with
-    work below it. silent: scopes that record
-    neither guardrails nor turns, so that some failures leave no error. Spans that name their run
-    are taken by their word.
+    work below it. silent: scopes that record neither guardrails nor turns, so that some failures
+    leave no error. Spans that name their run are taken at their word.
     """
     groups, others = reported_runs(spans)
     tree = Tree(others)
@@ -89,14 +124,10 @@ def _fold_reported(run_id: str, spans: list[Span]) -> FoldedRun:
 def _tops(tree: Tree, root: Span) -> list[Span]:
     """Spans under a root, itself included, that are runs."""
     everything = tree.below(root)
-    runs = [s for s in everything if s.kind is Kind.RUN and not _inside(tree, s, Kind.RUN)]
+    runs = [s for s in everything if s.kind is Kind.RUN and not tree.places[s.span_id].in_run]
     if len(runs) > 1:
         return runs
     return [root]
-
-
-def _inside(tree: Tree, span: Span, kind: Kind) -> bool:
-    return any(above.kind is kind for above in tree.ancestors(span))
 
 
 def _fold_run(tree: Tree, root: Span, top: Span, silent: tuple[str, ...]) -> FoldedRun:
@@ -128,8 +159,9 @@ def _without_repetitions(tree: Tree, spans: list[Span]) -> list[Span]:
     seen_ids: set[str] = set()
     counted: list[Span] = []
     for span in spans:
+        place = tree.places[span.span_id]
         if span.kind in CALLS:
-            if any(above.kind in CALLS for above in tree.ancestors(span)):
+            if place.in_call:
                 continue
             if span.response_id is not None:
                 if span.response_id in seen_ids:
@@ -137,10 +169,7 @@ def _without_repetitions(tree: Tree, spans: list[Span]) -> list[Span]:
                 seen_ids.add(span.response_id)
             counted.append(span)
         elif span.kind is Kind.AGENT and span.usage is not None:
-            below = tree.below(span)
-            has_calls = any(s.kind in CALLS for s in below)
-            has_agents = any(s.kind is Kind.AGENT and s.usage for s in below[1:])
-            if not has_calls and not has_agents:
+            if not place.call_below and not place.rollup_below:
                 counted.append(msgspec.structs.replace(span, kind=Kind.LLM, calls=1))
         elif span.kind in (Kind.TOOL, Kind.HANDOFF, Kind.GUARDRAIL, Kind.RETRIEVAL):
             counted.append(span)
@@ -202,9 +231,5 @@ def _silent_outcome(counted: list[Span]) -> Outcome:
 
 def _is_sheltered(tree: Tree, span: Span, top: Span) -> bool:
     """Inside a tool or a call: what fails there is its failure, which the run may survive."""
-    for above in tree.ancestors(span):
-        if above.kind is Kind.TOOL or above.kind in CALLS:
-            return True
-        if above.span_id == top.span_id:
-            return False
-    return False
+    at_top = tree.places[top.span_id].shelters + (top.kind in SHELTERS and span is not top)
+    return tree.places[span.span_id].shelters > at_top

@@ -9,6 +9,7 @@ import msgspec
 from tocsin.model.span import Kind, Span
 from tocsin.runs.fold import FoldedRun, fold
 from tocsin.runs.twins import Twins
+from tocsin.sources.tocsin_attributes import RUN_ID, RUN_OUTCOME
 
 __all__ = ["Settled", "TraceBook"]
 
@@ -90,6 +91,10 @@ class TraceBook:
         """Lowest journal position whose spans have not all been handed on; None if all are."""
         return min((t.position for t in self._traces.values() if t.waiting), default=None)
 
+    def knows(self, trace_id: str) -> bool:
+        """Whether a trace is in memory."""
+        return trace_id in self._traces
+
     def add(self, spans: Iterable[Span], position: int, now_ns: int) -> None:
         """Take the spans of a journal record; those that were here before are dropped."""
         for span in spans:
@@ -109,8 +114,8 @@ class TraceBook:
             trace.has_root = trace.has_root or span.parent_id is None
             self._held += 1
 
-    def restore(self, spans: Iterable[Span], now_ns: int) -> None:
-        """Take back spans that were handed on before a restart, of traces not over then."""
+    def restore(self, spans: Iterable[Span], now_ns: int, *, are_over: bool = False) -> None:
+        """Take back spans that were handed on before. are_over: so were the runs of the rooted."""
         for span in spans:
             trace = self._traces.get(span.trace_id)
             if trace is None:
@@ -119,7 +124,10 @@ class TraceBook:
             if span.span_id not in trace.spans:
                 trace.spans[span.span_id] = span
                 trace.handed_on.add(span.span_id)
+                if RUN_OUTCOME in span.attributes:
+                    trace.counted_runs.add(span.attributes[RUN_ID])
                 trace.has_root = trace.has_root or span.parent_id is None
+                trace.is_over = are_over and trace.has_root
                 self._held += 1
 
     def settled(self, now_ns: int, *, everything: bool = False) -> list[Settled]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tocsin.errors import ConfigError, TocsinError
+from tocsin.store.location import default_data
 
 if TYPE_CHECKING:
     from tocsin.serve.server import ServerOptions
@@ -31,8 +32,8 @@ def add_serve_command(subparsers: Any) -> None:
     parser = subparsers.add_parser("serve", help=text, description=text)
     parser.add_argument("--config", type=Path, metavar="FILE", help="tocsin.yaml")
     parser.add_argument(
-        "--data", type=Path, default=Path("tocsin-data"), metavar="DIR",
-        help="where everything is kept (default: %(default)s)",
+        "--data", type=Path, default=default_data(), metavar="DIR",
+        help="where everything is kept (default: $XDG_DATA_HOME/tocsin, which is %(default)s)",
     )  # fmt: skip
     for option, (default, purpose) in ADDRESSES.items():
         parser.add_argument(

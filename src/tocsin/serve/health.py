@@ -47,5 +47,5 @@ class ServerMeters:
         return self._registry.collect()
 
     def _lag_s(self) -> float:
-        oldest_ns = self._journal.oldest_received_ns()
+        oldest_ns = self._journal.received_after_ns(self._consumer.position)
         return 0.0 if oldest_ns is None else max(0.0, (time.time_ns() - oldest_ns) / 1e9)

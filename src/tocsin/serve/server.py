@@ -3,17 +3,20 @@
 import asyncio
 import logging
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
+from starlette.routing import Route
 
 from tocsin.api.health import Lifecycle, Phase, health_routes
 from tocsin.api.intake import BODY_LIMIT, Intake
 from tocsin.api.otlp import otlp_routes
 from tocsin.api.otlp_grpc import GrpcReceiver
+from tocsin.api.runs import RunRoutes
 from tocsin.meters.exposition import RegistryCollector
 from tocsin.meters.registry import Registry
 from tocsin.serve.consumer import Backpressure, Consumer
@@ -59,17 +62,12 @@ class Server:
     def __init__(self, options: ServerOptions, wire: Wire) -> None:
         self._options = options
         self._lifecycle = Lifecycle()
-        self._lock = DirectoryLock(options.data)
         self._registry = Registry()
-        self.wiring = wire(options.config, options.data, self._registry)
-        self._journal = Journal(
-            options.data / "journal",
-            position=self.wiring.store.position(),
-            max_bytes=options.journal_bytes,
-        )
-        dead = DeadLetters(options.data / "dead")
+        with ExitStack() as opened:
+            self._open(wire, opened)
+            self._opened = opened.pop_all()
         self._consumer: Consumer[Any] = Consumer(
-            self._journal, self.wiring.store, self.wiring.process, dead
+            self._journal, self.wiring.store, self.wiring.process, self._dead
         )
         self._intake = self._make_intake()
         self._http: list[HttpServer] = []
@@ -80,24 +78,17 @@ class Server:
     async def start(self) -> None:
         """Listen on every address, then answer. Raises ConfigError if one cannot be had."""
         options = self._options
-        listeners = {
-            "HTTP": listen(options.listen, "--listen"),
-            "OTLP/HTTP": listen(options.otlp_http, "--otlp-http"),
-        }
+        otlp = otlp_routes(self._intake)
+        asked = [] if self._run_routes is None else self._run_routes.routes
+        self._bind("HTTP", options.listen, [*otlp, *self._health_routes(), *asked])
+        self._bind("OTLP/HTTP", options.otlp_http, otlp)
         self._grpc = GrpcReceiver(self._intake)
         port = self._grpc.bind(*options.otlp_grpc)
-        own = [*otlp_routes(self._intake), *self._health_routes()]
-        apps = (Starlette(routes=own), Starlette(routes=otlp_routes(self._intake)))
-        self._http = [
-            HttpServer(app, listener)
-            for app, listener in zip(apps, listeners.values(), strict=True)
-        ]
+        self.addresses["OTLP/gRPC"] = Address(options.otlp_grpc.host, port)
         self._consumer.start()
-        for purpose, server in zip(listeners, self._http, strict=True):
-            self.addresses[purpose] = server.address
+        for server in self._http:
             await server.start()
         await self._grpc.start()
-        self.addresses["OTLP/gRPC"] = Address(options.otlp_grpc.host, port)
         self._lifecycle.phase = Phase.READY
         logger.info("process %d is ready", os.getpid())
 
@@ -116,14 +107,36 @@ class Server:
 
     def _close(self) -> bool:
         done = self._consumer.stop(self._options.drain_s)
-        self._journal.close()
-        self.wiring.close()
-        self._lock.release()
+        self._opened.close()
         return done
 
+    def _open(self, wire: Wire, opened: ExitStack) -> None:
+        options = self._options
+        opened.callback(DirectoryLock(options.data).release)
+        self.wiring = wire(options.config, options.data, self._registry)
+        opened.callback(self.wiring.close)
+        reader = self.wiring.reader
+        self._run_routes = None if reader is None else RunRoutes(reader)
+        if self._run_routes is not None:
+            opened.callback(self._run_routes.close)
+        self._journal = Journal(
+            options.data / "journal",
+            position=self.wiring.store.position(),
+            max_bytes=options.journal_bytes,
+        )
+        opened.callback(self._journal.close)
+        self._dead = DeadLetters(options.data / "dead")
+
+    def _bind(self, purpose: str, address: Address, routes: list[Route]) -> None:
+        server = HttpServer(Starlette(routes=routes), listen(address, purpose))
+        self._http.append(server)
+        self.addresses[purpose] = server.address
+
     def _make_intake(self) -> Intake:
+        # What is processed but not yet trimmed, since a run goes on, is no reason to wait.
         behind = Backpressure(
-            lambda: self._journal.backlog_bytes, high_bytes=self._options.high_bytes
+            lambda: self._journal.bytes_after(self._consumer.position),
+            high_bytes=self._options.high_bytes,
         )
         return Intake(
             self._journal,
@@ -133,8 +146,8 @@ class Server:
             body_limit=self._options.body_limit,
         )
 
-    def _health_routes(self) -> list[Any]:
+    def _health_routes(self) -> list[Route]:
         meters = ServerMeters(self._registry, self._journal, self._consumer)
         collectors = CollectorRegistry()
         collectors.register(RegistryCollector(meters.families))
-        return list(health_routes(self._lifecycle, collectors))
+        return health_routes(self._lifecycle, collectors)

@@ -7,6 +7,8 @@ from typing import Final
 
 import msgspec
 
+from tocsin.meters import catalogue as m
+from tocsin.meters.registry import Amount, Registry
 from tocsin.model.span import Span
 from tocsin.model.telemetry import Format
 from tocsin.runs.traces import TraceBook
@@ -19,6 +21,10 @@ __all__ = ["Part", "TraceSink"]
 
 REBUILD_NS: Final = 24 * 3600 * 1_000_000_000
 SEAL_EVERY_S: Final = 3600.0
+FORGOTTEN_NS: Final = 240 * 1_000_000_000
+"""Less than a settled trace is remembered for."""
+MARGIN_NS: Final = 3600 * 1_000_000_000
+"""How much earlier than the span that came the others of its trace may have begun."""
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -36,22 +42,25 @@ class TraceSink:
     thread-safe; the consumer's thread owns it.
     """
 
-    def __init__(self, store: SpanStore, book: TraceBook, counter: RunCounter) -> None:
+    def __init__(
+        self, store: SpanStore, book: TraceBook, counter: RunCounter, registry: Registry
+    ) -> None:
         self._store = store
+        self._registry = registry
         self._book = book
         self._counter = counter
         self._read = store.position()
         self._pending: Batch | None = None
         self._seal_at_s = 0.0
-        self.skipped: Counter[str] = Counter()
-        """Spans that could not be used, by reason."""
+        self._started_ns = time.time_ns()
+        self._skipped: Counter[str] = Counter()
         rebuilt = store.unfinished(time.time_ns() - REBUILD_NS)
         book.restore([stored.span for stored in rebuilt], time.monotonic_ns())
 
     def decode(self, record: Record) -> Sequence[Part]:
         """Read a record's spans. Raises DecodeError."""
         decoded = decode_traces(record.body, is_json=record.kind == Format.JSON)
-        self.skipped.update(decoded.skipped)
+        self._skipped.update(decoded.skipped)
         return [Part(record.seq, decoded.spans)]
 
     def position(self) -> int:
@@ -63,18 +72,35 @@ class TraceSink:
         """Take records up to a position, and commit what has settled. Raises StoreError."""
         self._flush()
         now_ns = time.monotonic_ns()
+        self._recall([span for part in batch for span in part.spans], now_ns)
         for part in batch:
             self._book.add(part.spans, part.seq, now_ns)
         self._read = position
         self._settle(now_ns)
+        self._publish()
 
     def idle(self) -> None:
         """Commit what has settled meanwhile, and seal past days. Raises StoreError."""
         self._flush()
         self._settle(time.monotonic_ns())
+        self._publish()
         if time.monotonic() >= self._seal_at_s:
             self._seal_at_s = time.monotonic() + SEAL_EVERY_S
             self._store.seal(time.time_ns())
+
+    def _recall(self, spans: Sequence[Span], now_ns: int) -> None:
+        """Bring back from the store what is there of traces that memory may have lost.
+
+        They began before this process did, or so long ago that they may have been forgotten. A
+        span that comes late, or once more, must amend its run and not replace it.
+        """
+        forgotten_ns = max(self._started_ns, time.time_ns() - FORGOTTEN_NS)
+        old = [s for s in spans if s.started_ns < forgotten_ns and not self._book.knows(s.trace_id)]
+        if not old:
+            return
+        since_ns = min(span.started_ns for span in old) - MARGIN_NS
+        stored = self._store.of_traces(sorted({span.trace_id for span in old}), since_ns)
+        self._book.restore([found.span for found in stored], now_ns, are_over=True)
 
     def _settle(self, now_ns: int) -> None:
         settled = self._book.settled(now_ns)
@@ -97,3 +123,18 @@ class TraceSink:
             msgspec.structs.replace(self._pending, position=position if advances else None)
         )
         self._pending = None
+
+    def _publish(self) -> None:
+        book = self._book
+        totals: dict[tuple[m.Metric, tuple[str, ...]], Amount] = {
+            (m.LATE_SPANS, ()): book.late_spans,
+            (m.OTLP_DUPLICATES, ()): book.duplicates,
+            (m.OTLP_SPILLED, ()): book.spilled_traces,
+            (m.HELD_SPANS, ()): book.held_spans,
+            (m.BUDGET_SPENT, ("all",)): self._counter.spend.today(time.time_ns()),
+        }
+        for reason, count in self._skipped.items():
+            totals[m.OTLP_SKIPPED, (reason,)] = count
+        with self._registry.updating():
+            for (metric, labels), total in totals.items():
+                self._registry.set(metric, labels, total)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -16,10 +16,15 @@ from tocsin.serve.consumer import Store
 from tocsin.serve.counting import RunCounter
 from tocsin.serve.trace_sink import TraceSink
 from tocsin.sources.dialects.tables import SILENT
+from tocsin.store.base import RunReader
 from tocsin.store.embedded.store import EmbeddedStore
+from tocsin.store.location import STORE
 from tocsin.store.record import Record
 
 __all__ = ["NullStore", "Wire", "Wiring", "embedded_wiring", "null_wiring"]
+
+QUERY_S: Final = 10.0
+"""How long a question about runs may take."""
 
 
 class Wiring(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,6 +33,8 @@ class Wiring(msgspec.Struct, frozen=True, kw_only=True):
     check: Check
     process: Callable[[Record], Sequence[Any]]
     store: Store[Any]
+    reader: RunReader | None = None
+    """Answers questions about runs; None where nothing is kept that could be asked about."""
     close: Callable[[], None] = lambda: None
     description: str
     """What becomes of a span, for the line that the server prints."""
@@ -57,13 +64,14 @@ class NullStore:
 
 def embedded_wiring(_config: Path | None, data: Path, registry: Registry) -> Wiring:
     """Decode every dialect, count, and keep spans and runs in DuckDB."""
-    store = EmbeddedStore(data / "store")
+    store = EmbeddedStore(data / STORE)
     counter = RunCounter(PriceBook(), [Recorder(registry)])
-    sink = TraceSink(store, TraceBook(silent=SILENT), counter)
+    sink = TraceSink(store, TraceBook(silent=SILENT), counter, registry)
     return Wiring(
         check=check,
         process=sink.decode,
         store=sink,
+        reader=store.patient_for(QUERY_S),
         close=store.close,
         description="spans and runs are kept in store/",
     )

@@ -19,6 +19,11 @@ def decode_value(data: bytes, depth: int = 0) -> Value:
     if not data:
         return None
     try:
+        # Nearly all values are short strings and small numbers: one length byte, no continuation.
+        if data[0] == STRING and data[1] < 0x80:
+            return data[2 : 2 + data[1]].decode("utf-8", "replace")
+        if data[0] == INT and data[1] < 0x80:
+            return data[1]
         return _decode(data, depth)
     except (IndexError, struct.error):
         return None

@@ -23,7 +23,10 @@ GENERAL: Final = (
     (ErrorClass.RATE_LIMIT, re.compile(r"rate.?limit|quota|too many requests|overloaded", re.I)),
     (ErrorClass.TIMEOUT, re.compile(r"timed? ?out|deadline exceeded", re.I)),
     (ErrorClass.CONNECTION, re.compile(r"connection|connect|disconnect|unreachable|dns", re.I)),
-    (ErrorClass.AUTH, re.compile(r"api.?key|unauthori[sz]ed|forbidden|permission", re.I)),
+    (
+        ErrorClass.AUTH,
+        re.compile(r"api.?key|authenticat|unauthori[sz]ed|forbidden|permission", re.I),
+    ),
     (
         ErrorClass.SERVER_ERROR,
         re.compile(r"server.?error|server had an error|internal error|unavailable", re.I),

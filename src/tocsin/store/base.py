@@ -22,6 +22,7 @@ __all__ = [
     "RunOrder",
     "RunPage",
     "RunQuery",
+    "RunReader",
     "RunView",
     "Scope",
     "Sealed",
@@ -129,7 +130,7 @@ class GroupBy(StrEnum):
 
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True):
-    """Durations of one group in one step; percentiles are right within 1 %."""
+    """Durations of one group in one step; percentiles are right within 2.5 %."""
 
     group: str
     at_ns: int
@@ -238,38 +239,19 @@ class Sealed(msgspec.Struct, frozen=True, kw_only=True):
     dropped_days: list[dt.date]
 
 
-class SpanStore(Protocol):
-    """Spans and runs on disk. One thread writes at a time; any number read meanwhile.
+class RunReader(Protocol):
+    """Questions about what is stored; any number of threads may ask.
 
-    Everything raises StoreError where the disk or the database refuses, and QueryError where a
-    question cannot be answered as it was asked.
+    Raises StoreError where the disk or the database refuses, and QueryError where a question
+    cannot be answered as it was asked.
     """
-
-    def commit(self, batch: Batch) -> bool:
-        """Store a batch wholly and durably, or not at all.
-
-        Returns False, and stores nothing, for a batch whose position is not after `position()`:
-        it was committed before. A span that is stored already (by trace, span and kind) is skipped.
-        """
-        ...
-
-    def position(self) -> int:
-        """Tell the last committed journal position; 0 before the first."""
-        ...
-
-    def unfinished(self, since_ns: int) -> list[StoredSpan]:
-        """Read the spans begun since then whose run is not finished, in the order they ended."""
-        ...
-
-    def seal(self, now_ns: int) -> Sealed:
-        """Move past days (UTC) into files and drop those beyond retention; cheap if none are due.
-
-        May run on another thread than `commit`, and be interrupted at any point.
-        """
-        ...
 
     def run(self, run_id: str) -> RunView | None:
         """Read one run with its spans."""
+        ...
+
+    def run_ids(self, start: str, end: str = "", *, limit: int) -> list[str]:
+        """List ids of runs that begin and end so, in alphabetical order."""
         ...
 
     def runs(self, query: RunQuery) -> RunPage:
@@ -290,6 +272,40 @@ class SpanStore(Protocol):
 
     def usage(self, by: GroupBy, window: Window, scope: Scope = EVERYTHING) -> list[UsageSum]:
         """Compare tokens and dollars, by group and step."""
+        ...
+
+
+class SpanStore(RunReader, Protocol):
+    """Spans and runs on disk. One thread writes at a time; any number read meanwhile.
+
+    Everything raises StoreError where the disk or the database refuses.
+    """
+
+    def commit(self, batch: Batch) -> bool:
+        """Store a batch wholly and durably, or not at all.
+
+        Returns False, and stores nothing, for a batch whose position is not after `position()`:
+        it was committed before. A span that is stored already (by trace, span and kind) is skipped.
+        """
+        ...
+
+    def position(self) -> int:
+        """Tell the last committed journal position; 0 before the first."""
+        ...
+
+    def unfinished(self, since_ns: int) -> list[StoredSpan]:
+        """Read the spans begun since then whose run is not finished, in the order they ended."""
+        ...
+
+    def of_traces(self, trace_ids: Sequence[str], since_ns: int) -> list[StoredSpan]:
+        """Read the spans of some traces that began since then."""
+        ...
+
+    def seal(self, now_ns: int) -> Sealed:
+        """Move past days (UTC) into files and drop those beyond retention; cheap if none are due.
+
+        May run on another thread than `commit`, and be interrupted at any point.
+        """
         ...
 
     def close(self) -> None:

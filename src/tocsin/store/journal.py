@@ -101,10 +101,15 @@ class Journal:
         with self._changed:
             return self._segments.disk_bytes()
 
-    def oldest_received_ns(self) -> int | None:
-        """When the oldest record that is not trimmed came in; None where there is none."""
+    def bytes_after(self, seq: int) -> int:
+        """Bytes of the records after a number, those still being written included."""
         with self._changed:
-            place = self._segments.oldest()
+            return self._segments.bytes_after(seq) + self._writer.queued_bytes
+
+    def received_after_ns(self, seq: int) -> int | None:
+        """When the first record after a number came in; None where there is none."""
+        with self._changed:
+            place = next(self._segments.after(seq), None)
             header = None if place is None else place.segment.header(place.offset)
         return None if header is None else header.received_ns
 

@@ -45,9 +45,11 @@ class Segments:
 
     def measure(self) -> None:
         """Find `backlog_bytes` anew, after records were added."""
-        self.backlog_bytes = sum(
-            segment.end - segment.bytes_upto(self._trimmed) for segment in self._segments
-        )
+        self.backlog_bytes = self.bytes_after(self._trimmed)
+
+    def bytes_after(self, seq: int) -> int:
+        """Bytes of the records after a number."""
+        return sum(segment.end - segment.bytes_upto(seq) for segment in self._segments)
 
     def disk_bytes(self) -> int:
         """Bytes of all files."""
@@ -59,10 +61,6 @@ class Segments:
             if segment.last_seq > seq:
                 for found, offset in segment.after(seq):
                     yield Place(segment, found, offset)
-
-    def oldest(self) -> Place | None:
-        """Return the first record that is not trimmed."""
-        return next(self.after(self._trimmed), None)
 
     def trim(self, upto: int) -> list[Segment]:
         """Forget records up to a number; return the files that can be removed."""

@@ -7,10 +7,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tocsin.lab.demo.amounts import at_least, count, duration, money, share
 from tocsin.lab.demo.figures import FlowFigures, Snapshot, flow_figures, model_figures
 from tocsin.lab.demo.table import Status, grid
 from tocsin.meters import catalogue as m
+from tocsin.model.amounts import at_least, count, duration, money, share
 from tocsin.model.run import Outcome
 
 __all__ = ["summary"]

@@ -9,9 +9,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tocsin.lab.demo.amounts import UNKNOWN, at_least, count, duration, money, share
 from tocsin.lab.demo.figures import FlowFigures, Snapshot, failed_calls, flow_figures
 from tocsin.meters import catalogue as m
+from tocsin.model.amounts import UNKNOWN, at_least, count, duration, money, share
 
 __all__ = ["Status", "grid", "live_view", "notes"]
 

@@ -39,7 +39,7 @@ FAMILY = Family(
         "to_agent": ("to_agent",),
         "triggered": ("triggered",),
         "response_id": ("response_id",),
-        "usage_json": ("usage",),
+        "usage_json": ("gen_ai.usage.raw", "usage"),
         "error_text": ("error",),
     },
 )

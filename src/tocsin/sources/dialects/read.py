@@ -11,16 +11,22 @@ from tocsin.model.run import Outcome
 from tocsin.model.span import ErrorClass, Kind, Span, Usage
 from tocsin.sources.dialects import tables
 from tocsin.sources.dialects.frameworks import NOT_PROVIDERS
+from tocsin.sources.dialects.tables import FIELDS
 from tocsin.sources.dialects.tocsin_sdk import kind_of as kind_of_own
 from tocsin.sources.dialects.tocsin_sdk import read_own
+from tocsin.sources.dialects.usage_json import usage_details
 from tocsin.sources.error_class import classify_status, classify_text
 from tocsin.sources.otlp_wire import RawSpan
 
 __all__ = ["read_span"]
 
 HANDOFF_TOOL: Final = re.compile(r"^(?:transfer_to_|handoff_to_|handoff to )(.*)$")
+NO_FIELDS: Final[tuple[tuple[str, int], ...]] = ()
+NOTHING: Final = ("", "null")
+"""Logfire writes None as JSON: taken for an id, all such calls would be one."""
 MAX_TOKENS: Final = 1 << 40
 MAX_LINE: Final = 1000
+DETAILS: Final = ("cache_read", "cache_write", "reasoning")
 CALLS: Final = frozenset({Kind.LLM, Kind.EMBEDDING})
 NAMED_BY: Final = {
     Kind.AGENT: ("agent",),
@@ -81,15 +87,19 @@ class _Reader:
     def __init__(self, raw: RawSpan) -> None:
         self._raw = raw
         self._attributes = raw.attributes
+        found: dict[str, tuple[int, Any]] = {}
+        for name, value in raw.attributes.items():
+            if value is None or value in NOTHING:
+                continue
+            for field, rank in FIELDS.get(name, NO_FIELDS):
+                if field not in found or rank < found[field][0]:
+                    found[field] = (rank, value)
+        self._found = found
 
     def first(self, field: str) -> Any:
         """Value of the first source of a field that the span has."""
-        attributes = self._attributes
-        for name in tables.SOURCES.get(field, ()):
-            value = attributes.get(name)
-            if value is not None and value != "":
-                return value
-        return None
+        known = self._found.get(field)
+        return None if known is None else known[1]
 
     def name(self, kind: Kind) -> str:
         """Name of the workflow, agent, tool or guardrail; else the span's own."""
@@ -105,24 +115,28 @@ class _Reader:
 
     def count(self, field: str) -> int | None:
         """A number of tokens; None where it is not reported."""
-        value = self.first(field)
-        if isinstance(value, str) and value.isdigit():
-            value = int(value)
-        if isinstance(value, float) and value.is_integer():
-            value = int(value)
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < MAX_TOKENS:
-            return None
-        return value
+        return _tokens(self.first(field))
+
+    def details(self) -> tuple[int, int, int]:
+        """Tokens read from a cache, written to one, and of reasoning; 0 where not reported."""
+        found = [self.count(field) for field in DETAILS]
+        if None in found and isinstance(text := self.first("usage_json"), str):
+            repeated = usage_details(text)
+            found = [
+                _tokens(repeated.get(field)) if count is None else count
+                for field, count in zip(DETAILS, found, strict=True)
+            ]
+        cached, cache_write, reasoning = (count or 0 for count in found)
+        return cached, cache_write, reasoning
 
     def usage(self) -> Usage | None:
         """Tokens; None where none are reported, or only zeros."""
         read, written = self.count("input") or 0, self.count("output") or 0
-        cached, cache_write = self.count("cache_read") or 0, self.count("cache_write") or 0
         if not read and not written:
             return None
+        cached, cache_write, reasoning = self.details()
         if cached + cache_write > read:
             read += cached + cache_write  # this source counts input without the cache
-        reasoning = self.count("reasoning") or 0
         return Usage(read, written, cached, cache_write, min(reasoning, written))
 
     def call(self) -> dict[str, Any]:
@@ -144,6 +158,8 @@ class _Reader:
 
     def provider(self) -> str | None:
         """Who serves the model, lower-case and without the part that names an API."""
+        if "provider" not in self._found:
+            return None
         for name in tables.SOURCES["provider"]:
             value = clean_name(self._attributes.get(name))
             if value is not None and value.lower() not in NOT_PROVIDERS:
@@ -258,3 +274,14 @@ class _Reader:
 def _spaced(text: str) -> str:
     """Part the words of CamelCase, so that RateLimitError reads as its message would."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text)
+
+
+def _tokens(value: Any) -> int | None:
+    """A number of tokens, or None for what cannot be one."""
+    if isinstance(value, str) and value.isdigit():
+        value = int(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < MAX_TOKENS:
+        return None
+    return value

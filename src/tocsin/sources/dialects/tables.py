@@ -17,7 +17,16 @@ from tocsin.sources.dialects import (
 from tocsin.sources.dialects.family import Family, KindRule
 from tocsin.sources.otlp_wire import RawSpan
 
-__all__ = ["FIRST_TOKEN_EVENTS", "NAMES", "OUTCOMES", "SILENT", "SOURCES", "WANTED", "kind_of"]
+__all__ = [
+    "FIELDS",
+    "FIRST_TOKEN_EVENTS",
+    "NAMES",
+    "OUTCOMES",
+    "SILENT",
+    "SOURCES",
+    "WANTED",
+    "kind_of",
+]
 
 FAMILIES: Final[tuple[Family, ...]] = (
     tocsin_sdk.FAMILY,
@@ -43,6 +52,18 @@ def _merge_sources() -> dict[str, tuple[str, ...]]:
 
 
 SOURCES: Final = _merge_sources()
+
+
+def _invert() -> dict[str, tuple[tuple[str, int], ...]]:
+    fields: dict[str, list[tuple[str, int]]] = {}
+    for field, names in SOURCES.items():
+        for rank, name in enumerate(names):
+            fields.setdefault(name, []).append((field, rank))
+    return {name: tuple(found) for name, found in fields.items()}
+
+
+FIELDS: Final = _invert()
+"""Attribute name -> the fields it is a source of, each with its rank there."""
 WANTED: Final = frozenset(
     [
         *(name for names in SOURCES.values() for name in names),

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 import duckdb
-from duckdb import DuckDBPyConnection as Cursor
 
 from tocsin.errors import StoreError
+from tocsin.store.embedded.cursor import Cursor, first_row
 from tocsin.store.embedded.faults import REFUSALS, explain, is_fatal
 from tocsin.store.embedded.schema import MIGRATIONS, check_version, migrate
 
-__all__ = ["Cursor", "Database"]
+__all__ = ["Database"]
 
 logger = logging.getLogger(__name__)
 
@@ -50,15 +50,19 @@ class Database:
         self._closed = False
         self._connect()
 
-    def read(self, question: Callable[[Cursor], Answer]) -> Answer:
+    def read(self, question: Callable[[Cursor], Answer], timeout_s: float | None = None) -> Answer:
         """Ask on a cursor of its own, in one transaction: all it reads is of one moment.
 
+        timeout_s: raises StoreError once it takes longer.
         Asked once more where a sealed file was dropped between its listing and its opening.
         """
         for is_last in (False, True):
             try:
-                with self._transaction(commit=False) as cursor:
+                with self._transaction(commit=False) as cursor, _within(cursor, timeout_s):
                     return question(cursor)
+            except duckdb.InterruptException as error:
+                message = f"the question took longer than {timeout_s:g} s; ask for less"
+                raise StoreError(message) from error
             except duckdb.IOException as error:
                 if is_last:
                     raise self._give_up(error) from error
@@ -152,7 +156,7 @@ class Database:
     def _prepare(self, connection: Cursor) -> None:
         connection.execute("SET parquet_metadata_cache = true")
         if self._read_only:
-            row = connection.execute("SELECT max(version) FROM schema_version").fetchone()
+            row = first_row(connection, "SELECT max(version) FROM schema_version")
             check_version((row and row[0]) or 0, len(MIGRATIONS))
             return
         connection.execute("BEGIN TRANSACTION")
@@ -167,3 +171,18 @@ class Database:
                     self._connection.close()
                     self._connection = None
         return explain(error, self._path)
+
+
+@contextlib.contextmanager
+def _within(cursor: Cursor, timeout_s: float | None) -> Iterator[None]:
+    """Interrupt what a cursor does once the time is over."""
+    if timeout_s is None:
+        yield
+        return
+    timer = threading.Timer(timeout_s, cursor.interrupt)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

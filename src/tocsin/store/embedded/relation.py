@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-from duckdb import DuckDBPyConnection as Cursor
 
+from tocsin.store.embedded.cursor import Cursor
 from tocsin.store.embedded.schema import SPAN_COLUMNS
 
 __all__ = ["Relation", "SealedFile", "sealed_between"]

@@ -37,18 +37,20 @@ SPAN_NAMES: Final = tuple(column.name for column in SPAN_COLUMNS)
 encode: Final = msgspec.json.Encoder().encode
 
 
-def spans_table(spans: Iterable[StoredSpan], first_seq: int) -> Table:
-    """Lay out spans for an INSERT that takes `SPAN_VALUES`, numbered from first_seq on."""
-    rows = [(first_seq + i, *_span_row(stored)) for i, stored in enumerate(spans)]
-    return _table((Column("seq", "BIGINT"), *SPAN_COLUMNS), rows)
+def spans_table(spans: Iterable[StoredSpan], labels: Iterable[int | None], seq: int) -> Table:
+    """Lay out spans for an INSERT that takes `SPAN_VALUES`, numbered from seq on."""
+    numbered = enumerate(zip(spans, labels, strict=True), seq)
+    rows = [(number, label, *_span_row(stored)) for number, (stored, label) in numbered]
+    return _table((*LIVE_COLUMNS, *SPAN_COLUMNS), rows)
 
 
-def runs_table(rows: Iterable[tuple[StoredRun, int, int]]) -> Table:
+def runs_table(rows: Iterable[tuple[StoredRun, int, int, int]]) -> Table:
     """Lay out runs for an INSERT that takes `RUN_VALUES`.
 
-    rows: run, and the times between which those of its spans began that are at hand.
+    rows: run, the times between which those of its spans began that are at hand, label.
     """
-    return _table(RUN_COLUMNS, [_run_row(*row) for row in rows])
+    columns = (*RUN_COLUMNS, Column("label", "INTEGER"))
+    return _table(columns, [(*_run_row(*row[:-1]), row[-1]) for row in rows])
 
 
 def read_span(row: Row) -> StoredSpan:
@@ -100,8 +102,9 @@ def _value(column: Column) -> str:
     return column.name
 
 
-SPAN_VALUES: Final = f"seq, {_values(SPAN_COLUMNS)}"
-RUN_VALUES: Final = _values(RUN_COLUMNS)
+LIVE_COLUMNS: Final = (Column("seq", "BIGINT"), Column("label", "INTEGER"))
+SPAN_VALUES: Final = f"seq, label, {_values(SPAN_COLUMNS)}"
+RUN_VALUES: Final = f"{_values(RUN_COLUMNS)}, label"
 
 PLAIN: Final = (
     *("trace_id", "span_id", "parent_id", "name", "started_ns", "ended_ns", "model"),
@@ -233,6 +236,7 @@ def _clean(text: str) -> str:
 
 ARROW_TYPES: Final = {
     "BIGINT": DataType.int64(),
+    "INTEGER": DataType.int32(),
     "BOOLEAN": DataType.bool(),
     "DOUBLE": DataType.float64(),
 }

@@ -1,11 +1,11 @@
 """Questions about single runs and lists of them."""
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-from duckdb import DuckDBPyConnection as Cursor
 
 from tocsin.errors import QueryError
 from tocsin.store.base import (
@@ -16,11 +16,12 @@ from tocsin.store.base import (
     RunView,
     StoredSpan,
 )
+from tocsin.store.embedded.cursor import Cursor, first_row
 from tocsin.store.embedded.relation import Relation
 from tocsin.store.embedded.rows import SPAN_NAMES, read_run, read_span
 from tocsin.store.embedded.schema import RUN_COLUMNS
 
-__all__ = ["conversation", "run_page", "run_view", "unfinished"]
+__all__ = ["conversation", "run_ids", "run_page", "run_view", "unfinished"]
 
 MARGIN_NS: Final = 300_000_000_000
 """How far the clocks of one run's machines may be apart."""
@@ -56,7 +57,7 @@ class Place(msgspec.Struct, frozen=True, array_like=True):
 
 def run_view(cursor: Cursor, directory: Path, run_id: str) -> RunView | None:
     """Read one run with its spans."""
-    row = cursor.execute(f"SELECT {RUN} FROM runs WHERE run_id = ?", [run_id]).fetchone()
+    row = first_row(cursor, f"SELECT {RUN} FROM runs WHERE run_id = ?", [run_id])
     if row is None:
         return None
     run = read_run(row)
@@ -72,6 +73,16 @@ def run_view(cursor: Cursor, directory: Path, run_id: str) -> RunView | None:
     return RunView(run=run, spans=[read_span(row) for row in rows])
 
 
+def run_ids(cursor: Cursor, start: str, end: str, limit: int) -> list[str]:
+    """List ids of runs that begin and end so."""
+    rows = cursor.execute(
+        "SELECT run_id FROM runs WHERE starts_with(run_id, $start) AND ends_with(run_id, $end)"
+        " AND length(run_id) >= length($start) + length($end) ORDER BY run_id LIMIT $limit",
+        {"start": start, "end": end, "limit": limit},
+    ).fetchall()
+    return [row[0] for row in rows]
+
+
 def run_page(cursor: Cursor, query: RunQuery) -> RunPage:
     """Read a page of runs."""
     if not 1 <= query.limit <= MAX_LIMIT:
@@ -83,10 +94,13 @@ def run_page(cursor: Cursor, query: RunQuery) -> RunPage:
         value = f"CAST($value AS {'DECIMAL(18, 12)' if key == 'cost_usd' else 'BIGINT'})"
         conditions.append(f"({key} < {value} OR ({key} = {value} AND run_id < $run_id))")
         values |= {"value": place.value, "run_id": place.run_id}
+    order = f"ORDER BY {key} DESC, run_id DESC"
+    # Finding the rows by few columns first is twice as fast as sorting them whole.
+    found = (
+        f"SELECT rowid FROM runs WHERE {' AND '.join(conditions)} {order} LIMIT {query.limit + 1}"
+    )
     rows = cursor.execute(
-        f"SELECT {RUN}, CAST({key} AS VARCHAR) FROM runs WHERE {' AND '.join(conditions)}"
-        f" ORDER BY {key} DESC, run_id DESC LIMIT {query.limit + 1}",
-        values,
+        f"SELECT {RUN}, CAST({key} AS VARCHAR) FROM runs WHERE rowid IN ({found}) {order}", values
     ).fetchall()
     page = [read_run(row[:-1]) for row in rows[: query.limit]]
     if len(rows) <= query.limit:
@@ -97,11 +111,12 @@ def run_page(cursor: Cursor, query: RunQuery) -> RunPage:
 
 def conversation(cursor: Cursor, conversation_id: str, limit: int) -> Conversation | None:
     """Read the runs of a conversation, and its totals."""
-    totals = cursor.execute(
+    totals = first_row(
+        cursor,
         "SELECT count(*), sum(input_tokens + output_tokens), sum(priced_calls), sum(cost_usd)"
         " FROM runs WHERE conversation_id = ?",
         [conversation_id],
-    ).fetchone()
+    )
     if totals is None or totals[0] == 0:
         return None
     rows = cursor.execute(
@@ -123,12 +138,24 @@ def unfinished(cursor: Cursor, directory: Path, since_ns: int) -> list[StoredSpa
         SPAN_NAMES, f"started_ns >= {since_ns}"
     )
     rows = cursor.execute(
-        f"WITH done AS (SELECT run_id, trace_id FROM runs WHERE outcome IS NOT NULL)"
+        "WITH done AS (SELECT run_id, trace_id FROM runs"
+        f" WHERE outcome IS NOT NULL AND last_ns >= {since_ns - MARGIN_NS})"
         f" SELECT span.* FROM ({source}) AS span WHERE CASE WHEN run_id IS NULL"
         " THEN trace_id NOT IN (SELECT trace_id FROM done)"
         " ELSE run_id NOT IN (SELECT run_id FROM done) END"
         " ORDER BY ended_ns, started_ns DESC, span_id"
     ).fetchall()
+    return [read_span(row) for row in rows]
+
+
+def of_traces(
+    cursor: Cursor, directory: Path, trace_ids: Sequence[str], since_ns: int
+) -> list[StoredSpan]:
+    """Read the spans of some traces that began since then."""
+    source = Relation.between(cursor, directory, since_ns, None).select(
+        SPAN_NAMES, f"started_ns >= {since_ns} AND list_contains($traces, trace_id)"
+    )
+    rows = cursor.execute(source, {"traces": list(trace_ids)}).fetchall()
     return [read_span(row) for row in rows]
 
 

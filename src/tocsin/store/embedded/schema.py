@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from duckdb import DuckDBPyConnection as Cursor
-
 from tocsin.errors import StoreError
+from tocsin.store.embedded.cursor import Cursor, first_row
 
 __all__ = [
     "MIGRATIONS",
@@ -100,30 +99,30 @@ RUN_COLUMNS: Final = (
 )
 """first_ns, last_ns: between which moments the run's spans began, to find them by time."""
 
-ROLLUP_KEYS: Final = """
-    hour_ns BIGINT, kind VARCHAR, workflow VARCHAR, name VARCHAR, model VARCHAR, agent VARCHAR,
-    service VARCHAR, environment VARCHAR"""
-
 
 def _columns(columns: Sequence[Column]) -> str:
     return ", ".join(f"{column.name} {column.type}" for column in columns if column.since == 1)
 
 
 VERSION_1: Final = (
-    f"CREATE TABLE spans (seq BIGINT, {_columns(SPAN_COLUMNS)})",
-    f"CREATE TABLE runs ({_columns(RUN_COLUMNS)})",
-    f"""CREATE TABLE usage_hourly ({ROLLUP_KEYS}, error VARCHAR, spans BIGINT, calls BIGINT,
-    input_tokens BIGINT, output_tokens BIGINT, cache_read_tokens BIGINT,
+    f"CREATE TABLE spans (seq BIGINT, label INTEGER, {_columns(SPAN_COLUMNS)})",
+    f"CREATE TABLE runs ({_columns(RUN_COLUMNS)}, label INTEGER)",
+    """CREATE TABLE labels (label INTEGER, kind VARCHAR, workflow VARCHAR, name VARCHAR,
+    model VARCHAR, agent VARCHAR, service VARCHAR, environment VARCHAR)""",
+    """CREATE TABLE usage_hourly (hour INTEGER, label INTEGER, error VARCHAR, spans BIGINT,
+    calls BIGINT, input_tokens BIGINT, output_tokens BIGINT, cache_read_tokens BIGINT,
     cache_write_tokens BIGINT, reasoning_tokens BIGINT, usage_missing BIGINT, unpriced BIGINT,
     cost_usd DECIMAL(38, 12))""",
-    f"CREATE TABLE latency_hourly ({ROLLUP_KEYS}, bucket SMALLINT, spans BIGINT)",
+    """CREATE TABLE latency_hourly (hour INTEGER, label INTEGER, bucket SMALLINT,
+    spans INTEGER)""",
     """CREATE TABLE sealed (file VARCHAR, day DATE, version INTEGER, spans BIGINT,
     first_ns BIGINT, last_ns BIGINT)""",
     "CREATE TABLE state (position BIGINT, rolled_seq BIGINT, last_seq BIGINT)",
     "INSERT INTO state VALUES (0, 0, 0)",
 )
-"""`spans` holds what is not sealed yet, in order of arrival (seq). The hourly tables sum up spans
-up to `rolled_seq`, wherever those are now; one key may have several rows."""
+"""`spans` holds what is not sealed yet, in order of arrival (seq). Labels say what spans and runs
+are grouped by (`labels.py`). The hourly tables sum up spans
+up to `rolled_seq`, wherever those are now; one key may have several rows. hour: since the epoch."""
 
 MIGRATIONS: Final[tuple[Sequence[str], ...]] = (VERSION_1,)
 """Statements that lead from version n to n + 1. Never change one that was released."""
@@ -135,7 +134,7 @@ def migrate(cursor: Cursor, migrations: Sequence[Sequence[str]] = MIGRATIONS) ->
     Raises StoreError where the database is from a newer program.
     """
     cursor.execute("CREATE TABLE IF NOT EXISTS schema_version (version INTEGER)")
-    row = cursor.execute("SELECT max(version) FROM schema_version").fetchone()
+    row = first_row(cursor, "SELECT max(version) FROM schema_version")
     version = (row and row[0]) or 0
     check_version(version, len(migrations))
     if version == len(migrations):

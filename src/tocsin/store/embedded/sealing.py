@@ -15,8 +15,10 @@ import msgspec
 
 from tocsin.errors import StoreError
 from tocsin.store.base import Sealed
-from tocsin.store.embedded.database import Cursor, Database
-from tocsin.store.embedded.rollup import compact, roll_up
+from tocsin.store.embedded.cursor import Cursor, first_row
+from tocsin.store.embedded.database import Database
+from tocsin.store.embedded.labels import Labels
+from tocsin.store.embedded.rollup import HOUR_NS, compact, roll_up
 from tocsin.store.embedded.rows import SPAN_NAMES
 from tocsin.store.embedded.schema import MIGRATIONS
 
@@ -46,8 +48,9 @@ class Sealer:
     retention_days: full days kept besides today; None keeps everything.
     """
 
-    def __init__(self, database: Database, retention_days: int | None) -> None:
+    def __init__(self, database: Database, labels: Labels, retention_days: int | None) -> None:
         self._database = database
+        self._labels = labels
         self._directory = database.spans_directory
         self._retention_days = retention_days
 
@@ -112,9 +115,10 @@ class Sealer:
         partial = path.with_suffix(".partial")
         try:
             self._database.run(
-                f"COPY (SELECT {', '.join(SPAN_NAMES)} FROM spans WHERE {rows}"
+                f"COPY (SELECT label, {', '.join(SPAN_NAMES)} FROM spans WHERE {rows}"
                 f" ORDER BY started_ns, trace_id, span_id) TO '{_escape(partial)}'"
-                f" (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP_SIZE},"
+                f" (FORMAT parquet, PARQUET_VERSION v2, COMPRESSION zstd,"
+                f" ROW_GROUP_SIZE {ROW_GROUP_SIZE},"
                 f" KV_METADATA {{tocsin_schema: '{len(MIGRATIONS)}'}})"
             )
             _sync(partial)
@@ -135,6 +139,8 @@ class Sealer:
             ).fetchall()
             for table, time in OLD:
                 cursor.execute(f"DELETE FROM {table} WHERE {time} < ?", [start_ns])
+            cursor.execute(UNUSED_LABELS)
+            self._labels.forget()
             return [row[0] for row in days]
 
         dropped = self._database.write(forget)
@@ -152,19 +158,24 @@ OLD: Final = (
     ("sealed", "first_ns"),
     ("spans", "started_ns"),
     ("runs", "started_ns"),
-    ("usage_hourly", "hour_ns"),
-    ("latency_hourly", "hour_ns"),
+    ("usage_hourly", f"CAST(hour AS BIGINT) * {HOUR_NS}"),
+    ("latency_hourly", f"CAST(hour AS BIGINT) * {HOUR_NS}"),
 )
+UNUSED_LABELS: Final = """
+DELETE FROM labels WHERE label NOT IN (
+    SELECT label FROM usage_hourly UNION ALL SELECT label FROM runs
+    UNION ALL SELECT label FROM spans WHERE label IS NOT NULL)
+"""
 
 
 def _has_before(cursor: Cursor, start_ns: int) -> bool:
     tests = " OR ".join(f"EXISTS (FROM {table} WHERE {time} < $start)" for table, time in OLD)
-    row = cursor.execute(f"SELECT {tests}", {"start": start_ns}).fetchone()
+    row = first_row(cursor, f"SELECT {tests}", {"start": start_ns})
     return bool(row and row[0])
 
 
 def _roll_up_all(cursor: Cursor) -> int:
-    row = cursor.execute("SELECT last_seq FROM state").fetchone()
+    row = first_row(cursor, "SELECT last_seq FROM state")
     last_seq: int = row[0] if row else 0
     roll_up(cursor, last_seq)
     return last_seq

@@ -1,8 +1,9 @@
 """DuckDB in a data directory: today in a table, past days in Parquet files."""
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import msgspec
 
@@ -23,9 +24,11 @@ from tocsin.store.base import (
     Window,
 )
 from tocsin.store.embedded import run_queries, trends
-from tocsin.store.embedded.database import Cursor, Database
+from tocsin.store.embedded.cursor import Cursor, first_row
+from tocsin.store.embedded.database import Database
+from tocsin.store.embedded.labels import Labels
 from tocsin.store.embedded.sealing import Sealer
-from tocsin.store.embedded.writer import write_batch
+from tocsin.store.embedded.writer import Writer
 from tocsin.store.redaction import Redactor
 
 __all__ = ["EmbeddedStore"]
@@ -53,14 +56,23 @@ class EmbeddedStore:
     ) -> None:
         self._database = Database(directory, read_only=read_only, memory_mb=memory_mb)
         self._files = self._database.spans_directory
-        self._sealer = Sealer(self._database, retention_days)
+        labels = Labels()
+        self._writer = Writer(self._database, labels)
+        self._sealer = Sealer(self._database, labels, retention_days)
         self._content = content
+        self._timeout_s: float | None = None
+
+    def patient_for(self, seconds: float) -> Self:
+        """Return the same store, whose reads raise StoreError once they take longer than that."""
+        store = copy.copy(self)
+        store._timeout_s = seconds
+        return store
 
     def commit(self, batch: Batch) -> bool:
         """Store a batch wholly and durably, or not at all; False for one committed before."""
         spans = [self._permitted(stored) for stored in batch.spans]
         batch = msgspec.structs.replace(batch, spans=spans)
-        return self._database.write(lambda cursor: write_batch(cursor, self._files, batch))
+        return self._writer.commit(batch)
 
     def position(self) -> int:
         """Tell the last committed journal position; 0 before the first."""
@@ -70,6 +82,12 @@ class EmbeddedStore:
         """Read the spans begun since then whose run is not finished, in the order they ended."""
         return self._read(lambda cursor: run_queries.unfinished(cursor, self._files, since_ns))
 
+    def of_traces(self, trace_ids: Sequence[str], since_ns: int) -> list[StoredSpan]:
+        """Read the spans of some traces that began since then."""
+        return self._read(
+            lambda cursor: run_queries.of_traces(cursor, self._files, trace_ids, since_ns)
+        )
+
     def seal(self, now_ns: int) -> Sealed:
         """Move past days (UTC) into files and drop those beyond retention."""
         return self._sealer.seal(now_ns)
@@ -77,6 +95,10 @@ class EmbeddedStore:
     def run(self, run_id: str) -> RunView | None:
         """Read one run with its spans."""
         return self._read(lambda cursor: run_queries.run_view(cursor, self._files, run_id))
+
+    def run_ids(self, start: str, end: str = "", *, limit: int) -> list[str]:
+        """List ids of runs that begin and end so, in alphabetical order."""
+        return self._read(lambda cursor: run_queries.run_ids(cursor, start, end, limit))
 
     def runs(self, query: RunQuery) -> RunPage:
         """Read a page of runs."""
@@ -103,7 +125,7 @@ class EmbeddedStore:
         self._database.close()
 
     def _read(self, question: Callable[[Cursor], Answer]) -> Answer:
-        return self._database.read(question)
+        return self._database.read(question, self._timeout_s)
 
     def _permitted(self, stored: StoredSpan) -> StoredSpan:
         if not stored.content:
@@ -113,5 +135,5 @@ class EmbeddedStore:
 
 
 def _position(cursor: Cursor) -> int:
-    row = cursor.execute("SELECT position FROM state").fetchone()
+    row = first_row(cursor, "SELECT position FROM state")
     return row[0] if row else 0

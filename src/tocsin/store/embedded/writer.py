@@ -1,110 +1,150 @@
 """One batch, one transaction."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from itertools import pairwise
 from typing import Final
-
-from duckdb import DuckDBPyConnection as Cursor
 
 from tocsin.model.span import Kind
 from tocsin.store.base import Batch, StoredRun, StoredSpan
+from tocsin.store.embedded.cursor import Cursor, first_row
+from tocsin.store.embedded.database import Database
+from tocsin.store.embedded.labels import Labels, key_of_run, key_of_span
 from tocsin.store.embedded.relation import Relation
 from tocsin.store.embedded.rollup import roll_up
 from tocsin.store.embedded.rows import RUN_VALUES, SPAN_VALUES, runs_table, spans_table
 from tocsin.store.embedded.schema import RUN_COLUMNS
 
-__all__ = ["write_batch"]
+__all__ = ["Writer"]
 
 ROLL_UP_EVERY: Final = 50_000
 GAP_NS: Final = 300_000_000_000
 """Spans further apart than this are looked for as duplicates in separate stretches of time."""
-IDENTITY: Final = ("started_ns", "span_id", "trace_id", "kind")
+MAX_STRETCHES: Final = 6
 
-Key = tuple[str, str, Kind]
+Extents = dict[str, tuple[int, int]]
+"""Run id -> between which times those of its spans began that are at hand."""
+
+
+class Writer:
+    """Stores batches in one database."""
+
+    def __init__(self, database: Database, labels: Labels) -> None:
+        self._database = database
+        self._directory = database.spans_directory
+        self._labels = labels
+
+    def commit(self, batch: Batch) -> bool:
+        """Store a batch wholly or not at all; False, and nothing, where it was stored before."""
+        try:
+            return self._database.write(lambda cursor: self._write(cursor, batch))
+        except BaseException:
+            self._labels.forget()
+            raise
+
+    def _write(self, cursor: Cursor, batch: Batch) -> bool:
+        position, rolled_seq, last_seq = _state(cursor)
+        if batch.position is not None and batch.position <= position:
+            return False
+        spans = _unique(batch.spans)
+        if spans:
+            self._insert_spans(cursor, spans, last_seq + 1)
+            last_seq += len(spans)
+        if batch.runs:
+            self._upsert_runs(cursor, batch.runs, _extents(spans))
+        cursor.execute(
+            "UPDATE state SET position = ?, last_seq = ?", [batch.position or position, last_seq]
+        )
+        if last_seq - rolled_seq >= ROLL_UP_EVERY:
+            roll_up(cursor, last_seq)
+        return True
+
+    def _insert_spans(self, cursor: Cursor, spans: Sequence[StoredSpan], seq: int) -> None:
+        keys = [key_of_span(stored) for stored in spans]
+        self._labels.assign(cursor, (key for key in keys if key is not None))
+        labels = [None if key is None else self._labels.label_of(key) for key in keys]
+        cursor.register("batch", spans_table(spans, labels, seq))
+        cursor.execute(
+            f"INSERT INTO spans SELECT {SPAN_VALUES} FROM batch{self._new(cursor, spans)}"
+        )
+        cursor.unregister("batch")
+
+    def _new(self, cursor: Cursor, spans: Sequence[StoredSpan]) -> str:
+        """Write the condition that rows of the batch are not stored yet; empty if none can be."""
+        times_ns = sorted(stored.span.started_ns for stored in spans)
+        stretches = list(_stretches(times_ns))
+
+        def known(columns: Sequence[str], where: str) -> str:
+            return " UNION ALL ".join(
+                Relation.between(cursor, self._directory, first, last).select(
+                    columns, f"started_ns BETWEEN {first} AND {last}{where}"
+                )
+                for first, last in stretches
+            )
+
+        # Times alone are read fast, and nearly always nothing began at the same nanosecond.
+        same = cursor.execute(
+            f"SELECT DISTINCT started_ns FROM ({known(['started_ns'], '')})"
+            " WHERE started_ns IN (SELECT started_ns FROM batch)"
+        ).fetchall()
+        if not same:
+            return ""
+        moments = ", ".join(str(row[0]) for row in same)
+        candidates = known(IDENTITY, f" AND started_ns IN ({moments})")
+        equal = " AND ".join(f"known.{name} = batch.{name}" for name in IDENTITY)
+        return f" WHERE NOT EXISTS (SELECT 1 FROM ({candidates}) AS known WHERE {equal})"
+
+    def _upsert_runs(self, cursor: Cursor, runs: Iterable[StoredRun], extents: Extents) -> None:
+        latest = {stored.run.run_id: stored for stored in runs}.values()
+        self._labels.assign(cursor, map(key_of_run, latest))
+        rows = [
+            (stored, *_extent(stored, extents), self._labels.label_of(key_of_run(stored)))
+            for stored in latest
+        ]
+        cursor.register("batch", runs_table(rows))
+        cursor.execute(UPSERT)
+        cursor.unregister("batch")
+
+
+IDENTITY: Final = ("started_ns", "span_id", "trace_id", "kind")
 """What tells spans apart; a run's rollup that stands in for an LLM call shares its root's id."""
 
 
-def write_batch(cursor: Cursor, directory: Path, batch: Batch) -> bool:
-    """Store a batch, inside a transaction; False, and nothing, where it was stored before."""
-    position, rolled_seq, last_seq = _state(cursor)
-    if batch.position is not None and batch.position <= position:
-        return False
-    spans = list(_unique(batch.spans).values())
-    if spans:
-        _insert_spans(cursor, directory, spans, last_seq + 1)
-        last_seq += len(spans)
-    if batch.runs:
-        _upsert_runs(cursor, batch)
-    cursor.execute(
-        "UPDATE state SET position = ?, last_seq = ?", [batch.position or position, last_seq]
-    )
-    if last_seq - rolled_seq >= ROLL_UP_EVERY:
-        roll_up(cursor, last_seq)
-    return True
-
-
 def _state(cursor: Cursor) -> tuple[int, int, int]:
-    row = cursor.execute("SELECT position, rolled_seq, last_seq FROM state").fetchone()
+    row = first_row(cursor, "SELECT position, rolled_seq, last_seq FROM state")
     assert row is not None
     return row[0], row[1], row[2]
 
 
-def _unique(spans: Iterable[StoredSpan]) -> dict[Key, StoredSpan]:
-    unique: dict[Key, StoredSpan] = {}
+def _unique(spans: Iterable[StoredSpan]) -> list[StoredSpan]:
+    unique: dict[tuple[str, str, Kind], StoredSpan] = {}
     for stored in spans:
         span = stored.span
         unique.setdefault((span.trace_id, span.span_id, span.kind), stored)
-    return unique
-
-
-def _insert_spans(
-    cursor: Cursor, directory: Path, spans: Sequence[StoredSpan], first_seq: int
-) -> None:
-    known = " UNION ALL ".join(
-        Relation.between(cursor, directory, first, last).select(
-            IDENTITY, f"started_ns BETWEEN {first} AND {last}"
-        )
-        for first, last in _stretches(sorted(stored.span.started_ns for stored in spans))
-    )
-    same = " AND ".join(f"known.{name} = batch.{name}" for name in IDENTITY)
-    cursor.register("batch", spans_table(spans, first_seq))
-    cursor.execute(
-        f"INSERT INTO spans SELECT {SPAN_VALUES} FROM batch"
-        f" WHERE NOT EXISTS (SELECT 1 FROM ({known}) AS known WHERE {same})"
-    )
-    cursor.unregister("batch")
+    return list(unique.values())
 
 
 def _stretches(times_ns: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Cut ascending times where a gap is: a duplicate began at the very same time."""
-    first = last = times_ns[0]
-    for time_ns in times_ns:
-        if time_ns - last > GAP_NS:
-            yield first, last
-            first = time_ns
-        last = time_ns
-    yield first, last
+    """Cut ascending times at the widest gaps: a duplicate began at the very same time."""
+    gaps = sorted(((b - a, i) for i, (a, b) in enumerate(pairwise(times_ns), 1)), reverse=True)
+    cuts = sorted(i for gap_ns, i in gaps[: MAX_STRETCHES - 1] if gap_ns > GAP_NS)
+    for first, end in pairwise((0, *cuts, len(times_ns))):
+        yield times_ns[first], times_ns[end - 1]
 
 
-def _upsert_runs(cursor: Cursor, batch: Batch) -> None:
-    extents: dict[str, tuple[int, int]] = {}
-    for stored in batch.spans:
+def _extents(spans: Iterable[StoredSpan]) -> Extents:
+    extents: Extents = {}
+    for stored in spans:
         if stored.run_id is not None:
             time_ns = stored.span.started_ns
             first, last = extents.get(stored.run_id, (time_ns, time_ns))
             extents[stored.run_id] = min(first, time_ns), max(last, time_ns)
-    latest = {stored.run.run_id: stored for stored in batch.runs}
-    cursor.register("batch", runs_table(_with_extent(run, extents) for run in latest.values()))
-    cursor.execute(UPSERT)
-    cursor.unregister("batch")
+    return extents
 
 
-def _with_extent(
-    stored: StoredRun, extents: dict[str, tuple[int, int]]
-) -> tuple[StoredRun, int, int]:
+def _extent(stored: StoredRun, extents: Extents) -> tuple[int, int]:
     run = stored.run
     first, last = extents.get(run.run_id, (run.started_ns, run.started_ns))
-    return stored, min(first, run.started_ns), max(last, run.ended_ns or run.started_ns)
+    return min(first, run.started_ns), max(last, run.ended_ns or run.started_ns)
 
 
 def _update(name: str) -> str:
@@ -119,4 +159,5 @@ def _update(name: str) -> str:
 UPSERT: Final = (
     f"INSERT INTO runs SELECT {RUN_VALUES} FROM batch ON CONFLICT (run_id) DO UPDATE SET "
     + ", ".join(_update(column.name) for column in RUN_COLUMNS if column.name != "run_id")
+    + ", label = excluded.label"
 )

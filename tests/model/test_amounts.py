@@ -1,7 +1,7 @@
 # ruff: noqa: RUF001 - the dash is what is tested
 import pytest
 
-from tocsin.lab.demo.amounts import at_least, count, duration, money, share
+from tocsin.model.amounts import at_least, count, duration, money, share
 
 
 @pytest.mark.parametrize(

@@ -30,11 +30,13 @@ def count(number: float | None) -> str:
 
 
 def money(usd: float | None) -> str:
-    """Write US dollars: $0.0042, $0.034, $1.23, $1,234."""
+    """Write US dollars: <$0.0001, $0.0042, $0.034, $1.23, $1,234."""
     if usd is None:
         return UNKNOWN
     if usd == 0:
         return "$0"
+    if 0 < usd < 0.00005:
+        return "<$0.0001"
     for below, decimals in ((0.00995, 4), (0.9995, 3), (999.995, 2)):
         if usd < below:
             return f"${usd:.{decimals}f}"

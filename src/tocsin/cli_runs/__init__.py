@@ -1,0 +1,1 @@
+"""`tocsin runs`: stored runs in the terminal."""

@@ -1,0 +1,107 @@
+"""Small numbers for what spans and runs are grouped by, so that questions compare integers."""
+
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from arro3.core import Array, DataType, Table
+
+from tocsin.model.span import Kind
+from tocsin.store.base import StoredRun, StoredSpan
+from tocsin.store.embedded.cursor import Cursor
+
+__all__ = ["Key", "Labels", "key_of_run", "key_of_span"]
+
+MAX_LABELS: Final = 20_000
+OTHER: Final = "_other"
+LABELLED: Final = frozenset({Kind.LLM, Kind.EMBEDDING, Kind.TOOL, Kind.AGENT})
+"""Kinds of span that questions are about."""
+
+
+class Key(NamedTuple):
+    """What one label stands for: a row of `labels`."""
+
+    kind: str
+    workflow: str
+    name: str | None = None
+    model: str | None = None
+    agent: str | None = None
+    service: str | None = None
+    environment: str | None = None
+
+
+class Labels:
+    """Key -> label, as far as committed. Only the writing thread uses it.
+
+    Beyond `MAX_LABELS`, everything of a kind that is new is `_other`: names that differ with every
+    span would otherwise fill the memory.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[Key, int] | None = None
+
+    def forget(self) -> None:
+        """Read them anew next time: what was assigned may not have been committed."""
+        self._known = None
+
+    def assign(self, cursor: Cursor, keys: Iterable[Key]) -> dict[Key, int]:
+        """Return labels that include those of all keys; inside a transaction.
+
+        Whoever calls this must `forget` when the transaction fails.
+        """
+        if self._known is None:
+            rows = cursor.execute(f"SELECT {', '.join(Key._fields)}, label FROM labels").fetchall()
+            self._known = {Key(*row[:-1]): row[-1] for row in rows}
+        known, new = self._known, {}
+        number = max(known.values(), default=0)
+        for key in dict.fromkeys(keys):
+            if key in known:
+                continue
+            stored = key if len(known) < MAX_LABELS else Key(key.kind, OTHER, OTHER, OTHER, OTHER)
+            if stored not in known:
+                number += 1
+                known[stored] = new[stored] = number
+        if new:
+            _insert(cursor, new)
+        return known
+
+    def label_of(self, key: Key) -> int:
+        """Return the label of a key that was assigned one."""
+        known = self._known or {}
+        label = known.get(key)
+        return known[Key(key.kind, OTHER, OTHER, OTHER, OTHER)] if label is None else label
+
+
+def key_of_span(stored: StoredSpan) -> Key | None:
+    """Return what a span is grouped by; None for kinds that no question is about."""
+    span = stored.span
+    if span.kind not in LABELLED:
+        return None
+    is_named = span.kind in (Kind.TOOL, Kind.AGENT)
+    return Key(
+        span.kind.value,
+        stored.workflow,
+        span.name if is_named else None,
+        span.model,
+        span.agent,
+        span.service,
+        span.environment,
+    )
+
+
+def key_of_run(stored: StoredRun) -> Key:
+    """Return what a run is grouped by."""
+    return Key(
+        Kind.RUN.value,
+        stored.run.workflow,
+        service=stored.service,
+        environment=stored.environment,
+    )
+
+
+def _insert(cursor: Cursor, labels: dict[Key, int]) -> None:
+    columns = zip(*labels, strict=True)
+    arrays = [Array(list(values), DataType.string()) for values in columns]
+    arrays.append(Array(list(labels.values()), DataType.int32()))
+    cursor.register("new_labels", Table.from_arrays(arrays, names=[*Key._fields, "label"]))
+    cursor.execute("INSERT INTO labels BY NAME FROM new_labels")
+    cursor.unregister("new_labels")

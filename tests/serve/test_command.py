@@ -1,0 +1,97 @@
+"""`tocsin serve` as a program."""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.fakes.receiver import Receiver
+from tests.fakes.span_store import SpanStore, request_of
+from tocsin.serve.command import add_serve_command
+
+CODE = """
+import argparse
+from tocsin.serve.command import add_serve_command
+parser = argparse.ArgumentParser()
+add_serve_command(parser.add_subparsers())
+options = parser.parse_args()
+raise SystemExit(options.run(options))
+"""
+FREE = ("--listen", "127.0.0.1:0", "--otlp-http", "127.0.0.1:0", "--otlp-grpc", "127.0.0.1:0")
+
+
+def serve(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", CODE, "serve", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_listens_on_loopback_by_default() -> None:
+    parser = argparse.ArgumentParser()
+    add_serve_command(parser.add_subparsers())
+    options = parser.parse_args(["serve"])
+    expected = ("127.0.0.1:8001", "127.0.0.1:4318", "127.0.0.1:4317")
+    assert expected == (options.listen, options.otlp_http, options.otlp_grpc)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--listen", "8001"), "'8001' is no address; write HOST:PORT, such as 127.0.0.1:4318"),
+        (("--config", "no.yaml"), "--config no.yaml: there is no such file"),
+    ],
+)
+def test_wrong_options_are_explained(arguments: tuple[str, ...], message: str) -> None:
+    done = serve(*arguments)
+    assert (2, f"tocsin serve: {message}\n") == (done.returncode, done.stderr)
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_says_where_it_listens_and_stops_when_told(tmp_path: Path, number: int) -> None:
+    command = [sys.executable, "-c", CODE, "serve", "--data", str(tmp_path / "data"), *FREE]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        lines = [child.stdout.readline() for _ in range(4)]
+        address = lines[1].removeprefix("HTTP on ").strip()
+        assert "Prometheus Server is Ready.\n" == httpx.get(f"http://{address}/-/ready").text
+        child.send_signal(number)
+        assert 0 == child.wait(20)
+
+
+@pytest.mark.e2e
+def test_second_server_on_the_same_data_names_the_first(tmp_path: Path) -> None:
+    with Receiver(tmp_path / "data") as first:
+        done = serve("--data", str(tmp_path / "data"), *FREE)
+    pid = first.process.pid
+    assert 1 == done.returncode
+    assert f"is in use by process {pid}; stop that process or choose another" in done.stderr
+
+
+@pytest.mark.e2e
+def test_taken_port_is_named(tmp_path: Path) -> None:
+    with Receiver(tmp_path / "data") as first:
+        address = first.addresses["OTLP/HTTP"]
+        done = serve("--data", str(tmp_path / "other"), *FREE, "--otlp-http", address)
+    assert 1 == done.returncode
+    message = f"cannot listen on {address} (OTLP/HTTP): Address already in use"
+    assert f"tocsin serve: {message}\n" in done.stderr
+
+
+@pytest.mark.e2e
+def test_sigterm_drains_what_was_accepted(tmp_path: Path) -> None:
+    receiver = Receiver(tmp_path / "data").ready()
+    url = f"http://{receiver.addresses['OTLP/HTTP']}/v1/traces"
+    ids = [number.to_bytes(8, "big") for number in range(200)]
+    with httpx.Client(headers={"content-type": "application/x-protobuf"}) as client:
+        for id_ in ids:
+            assert 200 == client.post(url, content=request_of(id_)).status_code
+        os.kill(receiver.process.pid, signal.SIGTERM)
+    assert 0 == receiver.stop()
+    store = SpanStore(tmp_path / "data" / "spans.db")
+    assert sorted(id_.hex() for id_ in ids) == sorted(store.ids())
+    store.close()

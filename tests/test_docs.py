@@ -11,6 +11,7 @@ from agents.tracing import get_trace_provider
 
 from tests.fakes.counts import Page
 from tocsin.app import install
+from tocsin.app.watcher import Watcher
 from tocsin.lab.fake_llm import FakeLLM
 
 ROOT = Path(__file__).parent.parent
@@ -45,7 +46,8 @@ def test_examples_run(page: str, fake_openai: FakeLLM) -> None:
     for block in blocks:
         # Port 0: tests may run where 8001 is taken.
         exec(compile(block.replace("8001", "0"), page, "exec"), namespace)
-    watcher = install.default_watcher()
+    watcher = namespace.get("watcher") or install.default_watcher()
+    assert isinstance(watcher, Watcher)
     watcher.flush()
     ran = Page(watcher.families()).by("agent_workflow_runs_total", "workflow")
     assert ({"customer-support": 2} if "Runner" in "".join(blocks) else {}) == ran

@@ -172,6 +172,25 @@ def multiprocess(method: str, path: str) -> None:
         child.join()
 
 
+def export(address: str) -> None:
+    set_trace_processors([])
+    tocsin.install(export_to=address)
+    run(4)
+
+
+def export_from_workers(method: str, address: str) -> None:
+    """Run agents in three children, which send to a server; forked ones after an install here."""
+    context: Any = multiprocessing.get_context(method)
+    if method == "fork":
+        tocsin.install(export_to=address)
+    target, arguments = (run, (4,)) if method == "fork" else (export, (address,))
+    children = [context.Process(target=target, args=arguments) for _ in range(3)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+
+
 def serve(port: str, host: str = "127.0.0.1") -> None:
     """Run an agent, say the port of /metrics, and wait until killed or told to end."""
     watcher = tocsin.install(metrics_port=int(port), metrics_host=host)
@@ -213,6 +232,7 @@ PROGRAMS: dict[str, Callable[..., None]] = {
         fork,
         fork_idle_child,
         multiprocess,
+        export_from_workers,
         serve,
         serve_without_space,
         hang_in_a_run,

@@ -5,12 +5,13 @@ import os
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from agents.tracing import add_trace_processor
 from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from tocsin.app.export import exporter
 from tocsin.app.watcher import Watcher
 from tocsin.errors import ConfigError
 from tocsin.runs.limits import WorkflowSLA
@@ -27,10 +28,19 @@ _default: list[Watcher] = []
 _installed: list[Watcher] = []
 
 
+class DefaultPort(int):
+    """The port of /metrics where none was asked for."""
+
+
+DEFAULT_PORT: Final = DefaultPort(8001)
+
+
 def install(
-    metrics_port: int | None = 8001,
+    metrics_port: int | None = DEFAULT_PORT,
     *,
     metrics_host: str = "127.0.0.1",
+    export_to: str | None = None,
+    export_headers: Mapping[str, str] | None = None,
     slas: Mapping[str, WorkflowSLA] | None = None,
     alert_service: Any = None,
     prices: Mapping[str, Mapping[str, object]] | None = None,
@@ -46,6 +56,10 @@ def install(
     run_ttl_s: seconds of silence after which an open run is given up. watch_runner: also wrap the
     SDK's default runner and model classes, for true exceptions and times to first token.
 
+    export_to: address of a Tocsin server, or of any collector of OTLP over HTTP, to which every
+    span is sent, never content; then /metrics is answered only if `metrics_port` is given too.
+    export_headers: sent along, such as `{"authorization": "Bearer …"}`.
+
     Where the environment variable PROMETHEUS_MULTIPROC_DIR names a directory, all processes that
     have it share their metrics there, and whichever has the port answers for all.
 
@@ -56,15 +70,22 @@ def install(
         raise ConfigError(
             f"metrics_port: {metrics_port!r} is not a port; write 0 to 65535, or None"
         )
+    if isinstance(metrics_port, DefaultPort) and export_to is not None:
+        metrics_port = None
+    if export_headers is not None and export_to is None:
+        raise ConfigError("export_headers: there is no export_to to send them to")
     with _lock:
         if _installed and not _installed[0].is_closed:
             logger.warning("tocsin.install() was called before; its first settings stay")
             return _installed[0]
+        exporting = None if export_to is None else exporter(export_to, export_headers)
         watcher = default_watcher(run_ttl_s=run_ttl_s, watch_runner=watch_runner)
         if prices is not None:
             watcher.prices.override(prices)
         if slas is not None:
             watcher.add_slas(slas, alert_service)
+        if exporting is not None:
+            watcher.export(exporting)
         registry = expose(watcher)
         if metrics_port is not None:
             watcher.serve_metrics(registry, host=metrics_host, port=metrics_port)

@@ -108,25 +108,28 @@ class Pipeline:
     def _end(self, span: Span, now_mono_ns: int) -> None:
         placement = self.tracker.end(span, now_mono_ns)
         opened = placement.opened
-        observation = self._observe(span, placement.workflow, opened)
+        observation = self._observe(span, placement.workflow, placement.run_id, opened)
         self.tracker.fold(placement, span, observation.cost, now_mono_ns)
         self._tell("span_ended", observation)
         if opened is not None:
             self._raise(self.slas.progressed(opened.run, span))
 
-    def _observe(self, span: Span, workflow: str, opened: OpenRun | None) -> Observation:
+    def _observe(
+        self, span: Span, workflow: str, run_id: str | None, opened: OpenRun | None
+    ) -> Observation:
+        cost = provider = None
+        retry = False
         match span.kind:
             case Kind.LLM:
                 cost = self._prices.cost(span)
                 if cost is not None:
                     self.spend.add(cost.total, span.ended_ns)
                 provider = self._prices.provider(span)
-                return Observation(span=span, workflow=workflow, provider=provider, cost=cost)
             case Kind.TOOL if opened is not None:
                 retry = opened.retries.is_retry(span)
-                return Observation(span=span, workflow=workflow, retry=retry)
-            case _:
-                return Observation(span=span, workflow=workflow)
+        return Observation(
+            span=span, workflow=workflow, run_id=run_id, provider=provider, cost=cost, retry=retry
+        )
 
     def _finish_runs(self) -> None:
         for run, root in self.tracker.finished():
@@ -143,7 +146,7 @@ class Pipeline:
         if root.usage is None and not (run.turns and run.outcome is Outcome.OK):
             return
         call = msgspec.structs.replace(root, kind=Kind.LLM, name="rollup")
-        observation = self._observe(call, run.workflow, None)
+        observation = self._observe(call, run.workflow, run.run_id, None)
         fold_call(run, call, observation.cost)
         self._tell("span_ended", observation)
 

@@ -14,14 +14,16 @@ from typing import Any, Final
 from prometheus_client import CollectorRegistry
 
 from tocsin.app.alerts import AlertSink
+from tocsin.app.export import SpanExporter
 from tocsin.app.metrics_server import MetricsServer
 from tocsin.app.pipeline import Pipeline
 from tocsin.app.queue import EventQueue
 from tocsin.app.shared import SharedFamilies
-from tocsin.app.worker import Worker
+from tocsin.app.worker import Worker, left_s
 from tocsin.errors import ConfigError
 from tocsin.meters import catalogue as m
 from tocsin.meters.cardinality import OTHER
+from tocsin.meters.catalogue import Metric
 from tocsin.meters.exposition import RegistryCollector
 from tocsin.meters.observer import Observer
 from tocsin.meters.record import Recorder
@@ -76,6 +78,7 @@ class Watcher:
         self.server: MetricsServer | None = None
         self.exposed_in: list[CollectorRegistry] = []
         self.is_closed = False
+        self.exporter: SpanExporter | None = None
         self._sinks: list[AlertSink] = []
         self._forget()
         self._unwatch_runner = _watch_runner(self.emit) if watch_runner else None
@@ -123,6 +126,11 @@ class Watcher:
                 limits = [limit for limit, name in LIMITS.items() if getattr(sla, name)]
                 self._recorder.watch_limits(workflow, limits)
 
+    def export(self, exporter: SpanExporter) -> None:
+        """Send every span from now on to a server."""
+        self.exporter = exporter
+        self.pipeline.add_observer(exporter)
+
     def serve_metrics(self, registry: CollectorRegistry, *, host: str, port: int) -> None:
         """Answer /metrics over HTTP."""
         is_shared = self._shared is not None
@@ -130,8 +138,14 @@ class Watcher:
         self.server.ensure()
 
     def flush(self, timeout_s: float | None = None) -> bool:
-        """Wait until all that happened so far is counted; False if time (5 s) ran out."""
-        done = self.worker.flush(FLUSH_DEADLINE_S if timeout_s is None else timeout_s)
+        """Wait until all that happened so far is counted and exported.
+
+        False if time (5 s) ran out, or the server that it is exported to is away.
+        """
+        deadline_s = time.monotonic() + (FLUSH_DEADLINE_S if timeout_s is None else timeout_s)
+        done = self.worker.flush(left_s(deadline_s))
+        if self.exporter is not None:
+            done = self.exporter.delivery.flush(left_s(deadline_s)) and done
         if self._shared is not None:
             self._shared.publish(self.registry.collect, now=True)
         return done
@@ -151,8 +165,12 @@ class Watcher:
             self._unwatch_runner()
         deadline = time.monotonic() + (self._exit_budget_s if timeout_s is None else timeout_s)
         done = self.worker.close(deadline)
+        if self.exporter is not None:
+            self.exporter.delivery.finish()
         for sink in self._sinks:
             sink.close(deadline)
+        if self.exporter is not None:
+            self.exporter.delivery.close(deadline)
         if self._shared is not None:
             self._shared.publish(self.registry.collect, now=True)
             self._shared.close()
@@ -172,6 +190,8 @@ class Watcher:
         self.registry.reset_after_fork()
         for sink in self._sinks:
             sink.reset_after_fork()
+        if self.exporter is not None:
+            self.exporter.reset_after_fork()
         if self._shared is not None:
             self._shared.reset_after_fork()
         if self.server is not None:
@@ -196,6 +216,8 @@ class Watcher:
 
     def _tick(self) -> None:
         self.pipeline.sweep()
+        if self.exporter is not None:
+            self.exporter.delivery.tick()
         now_s = time.monotonic()
         if now_s >= self._expire_at_s:
             self._expire_at_s = now_s + EXPIRE_EVERY_S
@@ -215,7 +237,7 @@ class Watcher:
         tracker = self.pipeline.tracker
         spent = self.pipeline.spend.today(time.time_ns())
         self._recorder.gauge_runs(tracker.open_runs, spent)
-        totals = {
+        totals: dict[tuple[Metric, tuple[str, ...]], float] = {
             (m.EVENTS, ()): self._events,
             (m.EVENTS_DROPPED, ()): self.queue.dropped,
             (m.QUEUE_DEPTH, ()): len(self.queue),
@@ -233,6 +255,8 @@ class Watcher:
         errors[AlertSink.sink] += sum(sink.failed for sink in self._sinks)
         for sink_name, count in errors.items():
             totals[m.SINK_ERRORS, (sink_name,)] = count
+        if self.exporter is not None:
+            totals |= self.exporter.delivery.totals()
         with self.registry.updating():
             for (metric, labels), value in totals.items():
                 self.registry.set(metric, labels, value)

@@ -209,6 +209,21 @@ INTERNAL_ERRORS = _counter(
 ALERTS_DROPPED = _counter(
     "tocsin_alerts_dropped_total", "", "SLA breaches not sent because the alert queue was full."
 )
+EXPORTED = _counter(
+    "tocsin_export_spans_total", "", "Spans that the receiver of `export_to` has taken."
+)
+EXPORT_DROPPED = _counter(
+    "tocsin_export_dropped_total",
+    "reason",
+    "Spans not exported: waiting for too long (queue_full), refused by the receiver (rejected), "
+    "not sent before the program's end (exit) or not writable (unencodable).",
+)
+EXPORT_FAILURES = _counter(
+    "tocsin_export_failures_total",
+    "reason",
+    "Export requests without success: connection, timeout, tls, bad answer, or an HTTP status.",
+)
+EXPORT_DEPTH = _gauge("tocsin_export_queue_depth", "", "Spans waiting to be exported.")
 OTLP_REQUESTS = _counter(
     "tocsin_otlp_requests_total",
     "protocol signal code",

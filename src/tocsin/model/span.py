@@ -192,6 +192,8 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
 
     span: Span
     workflow: str
+    run_id: str | None = None
+    """None where no run is known that it could belong to."""
     provider: str | None = None
     cost: Cost | None = None
     retry: bool = False

@@ -8,6 +8,7 @@ import msgspec
 from tocsin.model.label import UNKNOWN
 from tocsin.model.run import Outcome, Run
 from tocsin.model.span import ErrorClass, Kind, Span
+from tocsin.runs.reported import WORK, reported_runs, total
 
 __all__ = ["FoldedRun", "fold"]
 
@@ -22,6 +23,8 @@ class FoldedRun(msgspec.Struct):
     run: Run
     spans: list[Span]
     counted: list[Span]
+    reported: bool | None = None
+    """Whether its source has said how it ended; None for sources that report no runs."""
 
 
 class Place(msgspec.Struct):
@@ -103,10 +106,19 @@ def fold(spans: Sequence[Span], silent: tuple[str, ...] = ()) -> list[FoldedRun]
 
     A run is the outermost span of kind RUN, else the outermost agent, else a local root with
     work below it. silent: scopes that record neither guardrails nor turns, so that some failures
-    leave no error.
+    leave no error. Spans that name their run are taken at their word.
     """
-    tree = Tree(spans)
-    return [_fold_run(tree, root, top, silent) for root in tree.roots for top in _tops(tree, root)]
+    groups, others = reported_runs(spans)
+    tree = Tree(others)
+    return [
+        *(_fold_reported(run_id, group) for run_id, group in groups.items()),
+        *(_fold_run(tree, root, top, silent) for root in tree.roots for top in _tops(tree, root)),
+    ]
+
+
+def _fold_reported(run_id: str, spans: list[Span]) -> FoldedRun:
+    run, is_reported = total(run_id, spans)
+    return FoldedRun(run, spans, [span for span in spans if span.kind in WORK], is_reported)
 
 
 def _tops(tree: Tree, root: Span) -> list[Span]:

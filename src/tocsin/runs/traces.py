@@ -9,6 +9,7 @@ import msgspec
 from tocsin.model.span import Kind, Span
 from tocsin.runs.fold import FoldedRun, fold
 from tocsin.runs.twins import Twins
+from tocsin.sources.tocsin_attributes import RUN_ID, RUN_OUTCOME
 
 __all__ = ["Settled", "TraceBook"]
 
@@ -28,14 +29,16 @@ class OpenTrace(msgspec.Struct):
     is_over: bool = False
     """Its runs have been handed on."""
     handed_on: set[str] = msgspec.field(default_factory=set)
+    counted_runs: set[str] = msgspec.field(default_factory=set)
     waiting: int = 0
 
 
 class Settled(msgspec.Struct, frozen=True):
     """A trace's spans, parted into runs as far as they are known now.
 
-    fresh: ids of spans handed on for the first time; only they are to be counted. is_over: the
-    runs are complete, but for late spans. is_amended: they were complete before.
+    fresh: ids of spans handed on for the first time; only they are to be counted. new_runs: ids of
+    runs that are complete for the first time. is_over: all are, but for late spans. is_amended:
+    they were complete before.
     """
 
     trace_id: str
@@ -43,6 +46,7 @@ class Settled(msgspec.Struct, frozen=True):
     fresh: frozenset[str]
     is_over: bool
     is_amended: bool
+    new_runs: frozenset[str]
 
 
 class TraceBook:
@@ -120,6 +124,8 @@ class TraceBook:
             if span.span_id not in trace.spans:
                 trace.spans[span.span_id] = span
                 trace.handed_on.add(span.span_id)
+                if RUN_OUTCOME in span.attributes:
+                    trace.counted_runs.add(span.attributes[RUN_ID])
                 trace.has_root = trace.has_root or span.parent_id is None
                 trace.is_over = are_over and trace.has_root
                 self._held += 1
@@ -159,11 +165,22 @@ class TraceBook:
             runs = [run for run in runs if not self._is_twin(run)]
         fresh = frozenset(trace.spans.keys() - trace.handed_on)
         was_over = trace.is_over
-        trace.is_over = trace.has_root or now_ns - trace.last_ns >= self._idle_ns
+        has_ended = trace.has_root and all(run.reported is not False for run in runs)
+        trace.is_over = has_ended or now_ns - trace.last_ns >= self._idle_ns
+        new_runs = frozenset(run.run.run_id for run in runs if _is_new(run, trace, was_over))
+        trace.counted_runs.update(new_runs)
         trace.handed_on.update(fresh)
         trace.waiting = 0
-        return Settled(trace.trace_id, runs, fresh, trace.is_over, was_over)
+        return Settled(trace.trace_id, runs, fresh, trace.is_over, was_over, new_runs)
 
     def _is_twin(self, run: FoldedRun) -> bool:
         alone = len(run.spans) == 1 and run.spans[0].kind is Kind.LLM
         return alone and self._twins.is_twin(run.spans[0])
+
+
+def _is_new(folded: FoldedRun, trace: OpenTrace, was_over: bool) -> bool:
+    """Whether a run is complete now and was not before."""
+    if folded.reported is None:
+        return trace.is_over and not was_over
+    # A trace can hold several runs, hours apart: each is complete with its own report.
+    return folded.reported and folded.run.run_id not in trace.counted_runs

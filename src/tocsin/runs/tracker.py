@@ -55,6 +55,7 @@ class Placement(msgspec.Struct, frozen=True):
     opened: OpenRun | None
     workflow: str
     nested: bool = False
+    run_id: str | None = None
 
 
 class Tracker:
@@ -79,7 +80,7 @@ class Tracker:
         self._open: OrderedDict[str, OpenRun] = OrderedDict()
         self._members: dict[str, Member] = {}
         self._by_trace: dict[str, list[OpenRun]] = {}
-        self._closed_traces: OrderedDict[str, str] = OrderedDict()
+        self._closed_traces: OrderedDict[str, tuple[str, str]] = OrderedDict()
         self._finished: list[tuple[Run, Span | None]] = []
         self.late_spans = 0
         self.expired_runs = 0
@@ -125,7 +126,7 @@ class Tracker:
         opened.last_event_mono_ns = now_mono_ns
         if not member.nested:
             self._note(opened, span)
-        return Placement(opened, opened.run.workflow, member.nested)
+        return Placement(opened, opened.run.workflow, member.nested, opened.run.run_id)
 
     def fold(self, placement: Placement, span: Span, cost: Cost | None, now_mono_ns: int) -> None:
         """Add a finished span to its run's totals; close the run if the span is its root."""
@@ -182,8 +183,13 @@ class Tracker:
 
     def workflow_of(self, trace_id: str) -> str:
         """Workflow of a trace's last run, open or closed; "unknown" where there was none."""
+        return self._last_run(trace_id)[0]
+
+    def _last_run(self, trace_id: str) -> tuple[str, str | None]:
         runs = self._by_trace.get(trace_id)
-        return runs[-1].run.workflow if runs else self._closed_traces.get(trace_id, UNKNOWN)
+        if runs:
+            return runs[-1].run.workflow, runs[-1].run.run_id
+        return self._closed_traces.get(trace_id, (UNKNOWN, None))
 
     def _adopt(self, start: SpanStart) -> Member | None:
         """Find a run for a span whose parent is not open: its trace's only one."""
@@ -242,10 +248,12 @@ class Tracker:
         """Place a span whose start was dropped, or whose run is over."""
         runs = self._by_trace.get(span.trace_id, ())
         if len(runs) == 1:
-            return Placement(runs[0], runs[0].run.workflow, nested=True)
+            run = runs[0].run
+            return Placement(runs[0], run.workflow, nested=True, run_id=run.run_id)
         if span.trace_id in self._closed_traces:
             self.late_spans += 1
-        return Placement(None, self.workflow_of(span.trace_id))
+        workflow, run_id = self._last_run(span.trace_id)
+        return Placement(None, workflow, run_id=run_id)
 
     def _end_root(self, opened: OpenRun, now_mono_ns: int) -> None:
         opened.root_ended = True
@@ -273,7 +281,7 @@ class Tracker:
             opened.signals.add(Outcome.ERROR)
         for span_id in opened.open_spans:
             self._members.pop(span_id, None)
-        self._closed_traces[run.trace_id] = run.workflow
+        self._closed_traces[run.trace_id] = run.workflow, run.run_id
         if len(self._closed_traces) > MAX_CLOSED_TRACES:
             self._closed_traces.popitem(last=False)
         run.outcome = derive_outcome(opened.reported, opened.signals, work_left_open=work_left_open)

@@ -42,15 +42,15 @@ class RunCounter:
         self._conversations = Conversations()
 
     def count(self, settled: Settled) -> tuple[list[StoredSpan], list[StoredRun]]:
-        """Count a trace's fresh spans and, once it is over, its runs."""
+        """Count a trace's fresh spans and, once they are over, its runs."""
         spans: list[StoredSpan] = []
         runs: list[StoredRun] = []
         for folded in settled.runs:
-            is_new = settled.is_over and not settled.is_amended
+            is_new = folded.run.run_id in settled.new_runs
             if is_new:
                 self._run_started(folded)
             spans += self._spans(folded, settled.fresh)
-            if settled.is_over:
+            if settled.is_over or is_new:
                 runs.append(_stored_run(folded))
             if is_new:
                 self._run_ended(folded)
@@ -81,7 +81,7 @@ class RunCounter:
                 run.cost_usd += cost.total
             elif span.usage is not None:
                 run.unpriced_calls += 1
-        elif span.kind is Kind.TOOL:
+        elif span.kind is Kind.TOOL and folded.reported is None:
             is_retry = retries.is_retry(span) or is_retry
         return Observation(
             span=span, workflow=run.workflow, provider=provider, cost=cost, retry=is_retry

@@ -16,7 +16,7 @@ from tocsin.sources.any_value import Value, decode_value
 from tocsin.sources.otlp_descriptor import TraceRequest
 from tocsin.sources.otlp_json import TraceRequestJson, decode_request, json_value
 
-__all__ = ["RawEvent", "RawSpan", "decode_json", "decode_protobuf"]
+__all__ = ["Attributes", "RawEvent", "RawSpan", "decode_json", "decode_protobuf"]
 
 Attributes: TypeAlias = dict[str, Value]
 

@@ -11,7 +11,7 @@ from tests.fakes.hostile import hostile_events
 from tests.fakes.spans import SDK_DATA, sdk_span, sdk_trace
 from tocsin.model.run import Outcome
 from tocsin.model.span import ErrorClass, Kind, RunEnd, Span, SpanStart, TraceEnd, Usage
-from tocsin.sources.agents_sdk import decode, events
+from tocsin.sources.agents_sdk import decode, events, fields
 from tocsin.sources.agents_sdk.decode import Decoder, Malformed
 from tocsin.sources.agents_sdk.events import Ticket
 
@@ -330,7 +330,7 @@ def test_rollup_of_a_run_covers_no_call(decoder: Decoder) -> None:
 
 
 def test_tool_arguments_are_hashed(decoder: Decoder) -> None:
-    assert hash("{}") == ended(decoder, "function").arguments
+    assert fields.arguments_hash("{}", "t") == ended(decoder, "function").arguments
 
 
 # --- hostility ----------------------------------------------------------------------------

@@ -169,7 +169,10 @@ class Decoder:
 
     def _details(self, kind: Kind, span: Any, known: OpenSpan | None) -> dict[str, Any]:
         try:
-            return _details(kind, span.span_data, span.error, known)
+            found = _details(kind, span.span_data, span.error, known)
+            if kind is Kind.TOOL:
+                found["arguments"] = fields.arguments_hash(span.span_data.input, span.trace_id)
+            return found
         except Exception:  # noqa: BLE001 - fields may raise anything; that the span ended is true
             self.unreadable_spans += 1
             return {}
@@ -223,7 +226,6 @@ def _details(kind: Kind, data: Any, error: object, known: OpenSpan | None) -> di
             is_mcp = data.mcp_data is not None
             return {
                 "error": fields.tool_error(error, data.output, is_mcp=is_mcp),
-                "arguments": fields.arguments_hash(data.input),
             }
         case Kind.HANDOFF:
             return _handoff(data, error)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from datetime import datetime
+from hashlib import blake2b
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
@@ -104,13 +105,20 @@ def _count(value: object) -> int:
     return value
 
 
-def arguments_hash(arguments: object) -> int | None:
-    """Fingerprint of a tool's JSON arguments, so that nothing of them has to be kept."""
+def arguments_hash(arguments: object, trace_id: str = "") -> int | None:
+    """Fingerprint of a tool's JSON arguments, so that nothing of them has to be kept.
+
+    The same in every process that continues a trace; in another trace, equal arguments differ, so
+    that no table of known fingerprints gives them away. 64 bits with a sign.
+    """
     if not isinstance(arguments, str):
         return None
-    if len(arguments) <= MAX_HASHED:
-        return hash(arguments)
-    return hash((len(arguments), arguments[:MAX_HASHED]))
+    digest = blake2b(digest_size=8, key=trace_id.encode("utf-8", "replace")[:64])
+    if len(arguments) > MAX_HASHED:
+        digest.update(b"%d:" % len(arguments))
+        arguments = arguments[:MAX_HASHED]
+    digest.update(arguments.encode("utf-8", "surrogatepass"))
+    return int.from_bytes(digest.digest(), "big", signed=True)
 
 
 def error_text(error: object) -> str:

@@ -12,6 +12,8 @@ from tocsin.model.span import ErrorClass, Kind, Span, Usage
 from tocsin.sources.dialects import tables
 from tocsin.sources.dialects.frameworks import NOT_PROVIDERS
 from tocsin.sources.dialects.tables import FIELDS
+from tocsin.sources.dialects.tocsin_sdk import kind_of as kind_of_own
+from tocsin.sources.dialects.tocsin_sdk import read_own
 from tocsin.sources.dialects.usage_json import usage_details
 from tocsin.sources.error_class import classify_status, classify_text
 from tocsin.sources.otlp_wire import RawSpan
@@ -37,6 +39,8 @@ NAMED_BY: Final = {
 
 def read_span(raw: RawSpan) -> Span:
     """Read a raw span by whatever dialect it is written in."""
+    if (own := kind_of_own(raw)) is not None:
+        return read_own(raw, own)
     reader = _Reader(raw)
     kind = tables.kind_of(raw)
     name = reader.name(kind)

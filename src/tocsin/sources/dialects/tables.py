@@ -5,7 +5,15 @@ from typing import Final
 
 from tocsin.model.run import Outcome
 from tocsin.model.span import Kind
-from tocsin.sources.dialects import frameworks, logfire, openinference, semconv, traceloop, vercel
+from tocsin.sources.dialects import (
+    frameworks,
+    logfire,
+    openinference,
+    semconv,
+    tocsin_sdk,
+    traceloop,
+    vercel,
+)
 from tocsin.sources.dialects.family import Family, KindRule
 from tocsin.sources.otlp_wire import RawSpan
 
@@ -21,6 +29,7 @@ __all__ = [
 ]
 
 FAMILIES: Final[tuple[Family, ...]] = (
+    tocsin_sdk.FAMILY,
     semconv.FAMILY,
     traceloop.FAMILY,
     openinference.FAMILY,

@@ -94,7 +94,7 @@ def test_plain_answer_waits_for_all_of_its_latency(llm: FakeLLM, connect: Any) -
 
     [(took_s, _)] = ask(connect, "responses", False)
 
-    assert 0.2 <= took_s < 1.0
+    assert 0.2 <= took_s
 
 
 def test_stream_starts_at_once_and_paces_its_tokens(llm: FakeLLM, connect: Any) -> None:
@@ -105,10 +105,10 @@ def test_stream_starts_at_once_and_paces_its_tokens(llm: FakeLLM, connect: Any) 
 
     created_s = events[0][0]
     deltas_s = [at_s for at_s, event in events if event.type == "response.output_text.delta"]
-    assert created_s < 0.1
+    assert created_s < deltas_s[0]
     due_s = [0.1, 0.15, 0.2, 0.25]
     assert [] == [(due, at) for due, at in zip(due_s, deltas_s, strict=True) if at < due]
-    assert 0.3 <= events[-1][0] < 1.0
+    assert 0.3 <= events[-1][0]
 
 
 def test_failures_take_their_time_too(llm: FakeLLM, connect: Any) -> None:
@@ -118,7 +118,7 @@ def test_failures_take_their_time_too(llm: FakeLLM, connect: Any) -> None:
     *_, (took_s, final) = ask(connect, "responses", True)
 
     assert "response.failed" == final.type
-    assert 0.2 <= took_s < 1.0
+    assert 0.2 <= took_s
 
 
 def test_client_that_leaves_frees_the_server(llm: FakeLLM, connect: Any) -> None:

@@ -131,4 +131,4 @@ def test_client_that_leaves_frees_the_server(llm: FakeLLM, connect: Any) -> None
     llm.set("m", script([Failure(500)]))
     started = time.monotonic()
     llm.stop()
-    assert time.monotonic() - started < 1.0
+    assert time.monotonic() - started < 10

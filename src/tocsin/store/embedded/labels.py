@@ -8,6 +8,7 @@ from arro3.core import Array, DataType, Table
 from tocsin.model.span import Kind
 from tocsin.store.base import StoredRun, StoredSpan
 from tocsin.store.embedded.cursor import Cursor
+from tocsin.store.embedded.rows import text_array
 
 __all__ = ["Key", "Labels", "key_of_run", "key_of_span"]
 
@@ -100,7 +101,7 @@ def key_of_run(stored: StoredRun) -> Key:
 
 def _insert(cursor: Cursor, labels: dict[Key, int]) -> None:
     columns = zip(*labels, strict=True)
-    arrays = [Array(list(values), DataType.string()) for values in columns]
+    arrays = [text_array(list(values)) for values in columns]
     arrays.append(Array(list(labels.values()), DataType.int32()))
     cursor.register("new_labels", Table.from_arrays(arrays, names=[*Key._fields, "label"]))
     cursor.execute("INSERT INTO labels BY NAME FROM new_labels")

@@ -20,6 +20,7 @@ __all__ = [
     "read_span",
     "runs_table",
     "spans_table",
+    "text_array",
 ]
 
 Row = tuple[Any, ...]
@@ -222,15 +223,19 @@ def _table(columns: Sequence[Column], rows: Sequence[Row]) -> Table:
 
 
 def _array(column: Column, values: list[Any]) -> Array:
-    arrow = ARROW_TYPES.get(column.type, DataType.string())
+    arrow = ARROW_TYPES.get(column.type)
+    return text_array(values) if arrow is None else Array(values, arrow)
+
+
+def text_array(values: list[str | None]) -> Array:
+    """Lay out text; lone surrogates, which no UTF-8 can hold, become "?"."""
     try:
-        return Array(values, arrow)
+        return Array(values, DataType.string())
     except UnicodeEncodeError:
-        return Array([value and _clean(value) for value in values], arrow)
+        return Array([value and _clean(value) for value in values], DataType.string())
 
 
 def _clean(text: str) -> str:
-    """Replace lone surrogates, which no UTF-8 can hold."""
     return text.encode("utf-8", "replace").decode()
 
 

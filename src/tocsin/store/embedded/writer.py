@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Final
 
-from tocsin.model.span import Kind
 from tocsin.store.base import Batch, StoredRun, StoredSpan
 from tocsin.store.embedded.cursor import Cursor, first_row
 from tocsin.store.embedded.database import Database
@@ -21,6 +20,8 @@ GAP_NS: Final = 300_000_000_000
 """Spans further apart than this are looked for as duplicates in separate stretches of time."""
 MAX_STRETCHES: Final = 6
 
+Identity = tuple[str, str, str]
+"""Trace, span and kind: a run's rollup that stands in for an LLM call shares its root's id."""
 Extents = dict[str, tuple[int, int]]
 """Run id -> between which times those of its spans began that are at hand."""
 
@@ -45,12 +46,14 @@ class Writer:
         position, rolled_seq, last_seq = _state(cursor)
         if batch.position is not None and batch.position <= position:
             return False
-        spans = _unique(batch.spans)
+        spans: list[StoredSpan] = []
+        if batch.spans:
+            spans = self._without_known(cursor, _unique(batch.spans))
         if spans:
             self._insert_spans(cursor, spans, last_seq + 1)
             last_seq += len(spans)
         if batch.runs:
-            self._upsert_runs(cursor, batch.runs, _extents(spans))
+            self._upsert_runs(cursor, batch.runs, _extents(batch.spans))
         cursor.execute(
             "UPDATE state SET position = ?, last_seq = ?", [batch.position or position, last_seq]
         )
@@ -63,35 +66,32 @@ class Writer:
         self._labels.assign(cursor, (key for key in keys if key is not None))
         labels = [None if key is None else self._labels.label_of(key) for key in keys]
         cursor.register("batch", spans_table(spans, labels, seq))
-        cursor.execute(
-            f"INSERT INTO spans SELECT {SPAN_VALUES} FROM batch{self._new(cursor, spans)}"
-        )
+        cursor.execute(f"INSERT INTO spans SELECT {SPAN_VALUES} FROM batch")
         cursor.unregister("batch")
 
-    def _new(self, cursor: Cursor, spans: Sequence[StoredSpan]) -> str:
-        """Write the condition that rows of the batch are not stored yet; empty if none can be."""
-        times_ns = sorted(stored.span.started_ns for stored in spans)
+    def _without_known(self, cursor: Cursor, spans: dict[Identity, StoredSpan]) -> list[StoredSpan]:
+        """Leave out spans that are stored already."""
+        times_ns = sorted(stored.span.started_ns for stored in spans.values())
         stretches = list(_stretches(times_ns))
 
-        def known(columns: Sequence[str], where: str) -> str:
+        def stored(columns: Sequence[str], where: str) -> str:
             return " UNION ALL ".join(
                 Relation.between(cursor, self._directory, first, last).select(
-                    columns, f"started_ns BETWEEN {first} AND {last}{where}"
+                    columns, f"started_ns BETWEEN {first} AND {last} AND {where}"
                 )
                 for first, last in stretches
             )
 
         # Times alone are read fast, and nearly always nothing began at the same nanosecond.
-        same = cursor.execute(
-            f"SELECT DISTINCT started_ns FROM ({known(['started_ns'], '')})"
-            " WHERE started_ns IN (SELECT started_ns FROM batch)"
-        ).fetchall()
-        if not same:
-            return ""
-        moments = ", ".join(str(row[0]) for row in same)
-        candidates = known(IDENTITY, f" AND started_ns IN ({moments})")
-        equal = " AND ".join(f"known.{name} = batch.{name}" for name in IDENTITY)
-        return f" WHERE NOT EXISTS (SELECT 1 FROM ({candidates}) AS known WHERE {equal})"
+        query = stored(["started_ns"], "started_ns IN (SELECT unnest($times))")
+        moments = cursor.execute(query, {"times": times_ns}).fetchall()
+        if not moments:
+            return list(spans.values())
+        query = stored(["trace_id", "span_id", "kind"], "list_contains($moments, started_ns)")
+        values = {"moments": list({row[0] for row in moments})}
+        for identity in cursor.execute(query, values).fetchall():
+            spans.pop(identity, None)
+        return list(spans.values())
 
     def _upsert_runs(self, cursor: Cursor, runs: Iterable[StoredRun], extents: Extents) -> None:
         latest = {stored.run.run_id: stored for stored in runs}.values()
@@ -105,22 +105,18 @@ class Writer:
         cursor.unregister("batch")
 
 
-IDENTITY: Final = ("started_ns", "span_id", "trace_id", "kind")
-"""What tells spans apart; a run's rollup that stands in for an LLM call shares its root's id."""
-
-
 def _state(cursor: Cursor) -> tuple[int, int, int]:
     row = first_row(cursor, "SELECT position, rolled_seq, last_seq FROM state")
     assert row is not None
     return row[0], row[1], row[2]
 
 
-def _unique(spans: Iterable[StoredSpan]) -> list[StoredSpan]:
-    unique: dict[tuple[str, str, Kind], StoredSpan] = {}
+def _unique(spans: Iterable[StoredSpan]) -> dict[Identity, StoredSpan]:
+    unique: dict[Identity, StoredSpan] = {}
     for stored in spans:
         span = stored.span
-        unique.setdefault((span.trace_id, span.span_id, span.kind), stored)
-    return list(unique.values())
+        unique.setdefault((span.trace_id, span.span_id, span.kind.value), stored)
+    return unique
 
 
 def _stretches(times_ns: Sequence[int]) -> Iterator[tuple[int, int]]:

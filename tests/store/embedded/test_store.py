@@ -296,3 +296,33 @@ def test_reads_while_it_writes_and_seals(store: EmbeddedStore) -> None:
     for reader in readers:
         reader.join()
     assert [] == problems
+
+
+@pytest.mark.slow
+def test_the_log_stays_small_while_someone_always_reads(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tocsin.store.embedded.database.CHECKPOINT_AT_MB", 1)
+    store = EmbeddedStore(data)
+    done = threading.Event()
+
+    def read() -> None:
+        while not done.is_set():
+            store.unfinished(START)
+
+    readers = [threading.Thread(target=read) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    largest = 0
+    for number in range(30):
+        first = number * 500
+        spans = [make_call(i, run=i, at=i) for i in range(first, first + 500)]
+        runs = [make_run(i, at=i) for i in range(first, first + 500)]
+        store.commit(Batch(spans=spans, runs=runs))
+        log = data / "tocsin.duckdb.wal"
+        largest = max(largest, log.stat().st_size if log.exists() else 0)
+    done.set()
+    for reader in readers:
+        reader.join()
+    store.close()
+    assert 500_000 < largest < 2_500_000

@@ -12,6 +12,7 @@ import duckdb
 from tocsin.errors import StoreError
 from tocsin.store.embedded.cursor import Cursor, first_row
 from tocsin.store.embedded.faults import REFUSALS, explain, is_fatal
+from tocsin.store.embedded.gate import Gate
 from tocsin.store.embedded.schema import MIGRATIONS, check_version, migrate
 
 __all__ = ["Database"]
@@ -19,8 +20,11 @@ __all__ = ["Database"]
 logger = logging.getLogger(__name__)
 
 FILE_NAME: Final = "tocsin.duckdb"
-CHECKPOINT_AT: Final = "64MB"
-"""Size of DuckDB's own log at which a commit also folds it into the file."""
+CHECKPOINT_AT_MB: Final = 64
+"""Size of DuckDB's own log at which it is folded into the file. DuckDB does so by itself, but only
+in a moment when nobody reads, which may never come."""
+PAUSE_S: Final = 2.0
+"""How long readers are kept out for that."""
 
 Answer = TypeVar("Answer")
 
@@ -48,12 +52,14 @@ class Database:
         self._config: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": f"{memory_mb}MB",
             "temp_directory": str(directory / "tmp"),
-            "checkpoint_threshold": CHECKPOINT_AT,
+            "checkpoint_threshold": f"{CHECKPOINT_AT_MB}MB",
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
         }
         self._guard = threading.Lock()
         self._writer = threading.Lock()
+        self._gate = Gate()
+        self._checkpoint_at = CHECKPOINT_AT_MB << 20
         self._connection: Cursor | None = None
         self._closed = False
         self._connect()
@@ -66,7 +72,11 @@ class Database:
         """
         for is_last in (False, True):
             try:
-                with self._transaction(commit=False) as cursor, _within(cursor, timeout_s):
+                with (
+                    self._gate.shared(),
+                    self._transaction(commit=False) as cursor,
+                    _within(cursor, timeout_s),
+                ):
                     return question(cursor)
             except duckdb.InterruptException as error:
                 message = f"the question took longer than {timeout_s:g} s; ask for less"
@@ -81,28 +91,43 @@ class Database:
     def write(self, change: Callable[[Cursor], Answer]) -> Answer:
         """Make a change in one transaction, durable when this returns; one thread at a time."""
         try:
-            with self._writer, self._transaction(commit=True) as cursor:
-                return change(cursor)
+            with self._writer:
+                with self._transaction(commit=True) as cursor:
+                    answer = change(cursor)
+                if self._log_bytes() >= self._checkpoint_at:
+                    self._checkpoint()
+                return answer
         except REFUSALS as error:
             raise self._give_up(error) from error
 
     def run(self, statement: str) -> None:
         """Execute a statement that stands outside any transaction of its own."""
         try:
-            with contextlib.closing(self._connect().cursor()) as cursor:
+            with self._gate.shared(), contextlib.closing(self._connect().cursor()) as cursor:
                 cursor.execute(statement)
         except REFUSALS as error:
             raise self._give_up(error) from error
 
     def checkpoint(self) -> None:
-        """Fold the log into the file, unless someone reads: then a later commit does it."""
-        try:
-            with self._writer, contextlib.closing(self._connect().cursor()) as cursor:
+        """Fold the log into the file, keeping readers out meanwhile."""
+        with self._writer:
+            self._checkpoint()
+
+    def _checkpoint(self) -> None:
+        with self._gate.alone(PAUSE_S), contextlib.closing(self._connect().cursor()) as cursor:
+            try:
                 cursor.execute("CHECKPOINT")
-        except duckdb.TransactionException:
-            logger.debug("checkpoint put off: the database is being read")
-        except REFUSALS as error:
-            raise self._give_up(error) from error
+            except duckdb.Error as error:
+                # What was committed is in the log all the same; a later commit tries again.
+                logger.info("%s: checkpoint put off: %s", self._path, error)
+        # Where a long question kept us from it, not every commit shall wait again.
+        self._checkpoint_at = self._log_bytes() + (CHECKPOINT_AT_MB << 20)
+
+    def _log_bytes(self) -> int:
+        try:
+            return self._path.with_name(f"{FILE_NAME}.wal").stat().st_size
+        except FileNotFoundError:
+            return 0
 
     def close(self) -> None:
         """Wait for the writer, fold the log into the file and unlock it."""

@@ -24,7 +24,7 @@ from tocsin.store.embedded.schema import RUN_COLUMNS
 
 __all__ = ["conversation", "run_ids", "run_page", "run_view", "unfinished"]
 
-MARGIN_NS: Final = 300_000_000_000
+MARGIN_NS: Final = 60_000_000_000
 """How far the clocks of one run's machines may be apart."""
 MAX_LIMIT: Final = 1_000
 RUN: Final = ", ".join(f"runs.{column.name}" for column in RUN_COLUMNS)

@@ -89,7 +89,7 @@ def test_what_is_written_is_read_back(observation: Observation) -> None:
         sent,
         trace_id=otlp_trace_id(sent.trace_id),
         span_id=otlp_span_id(sent.span_id),
-        parent_id=None if sent.parent_id is None else otlp_span_id(sent.parent_id),
+        parent_id=None if sent.parent_id in (None, sent.span_id) else otlp_span_id(sent.parent_id),
         workflow=observation.workflow,
         service="shop",
         scope="tocsin",

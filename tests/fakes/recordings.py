@@ -10,7 +10,8 @@ import msgspec
 
 from tocsin.model.run import Outcome
 from tocsin.model.span import Kind, Span
-from tocsin.runs.fold import CALLS, FoldedRun
+from tocsin.runs.fold import FoldedRun
+from tocsin.runs.tree import CALLS
 
 SHARED = Path(os.environ.get("TOCSIN_SHARED") or Path(__file__).parents[2].parent / "shared")
 RECORDINGS = SHARED / "fixtures" / "otlp"
@@ -55,12 +56,12 @@ def requests(recording: str) -> dict[str, Any]:
 
 def read_truth(runs: list[FoldedRun], *, judged: bool) -> Truth:
     """Sum runs up as the truth of a scenario is written."""
-    counted: list[Span] = [span for run in runs for span in run.counted]
+    counted: list[Span] = [p.span for run in runs for p in run.spans if p.counted]
     calls = [span for span in counted if span.kind in CALLS]
     tools = [span for span in counted if span.kind is Kind.TOOL]
     outcomes = {run.run.outcome for run in runs}
     return Truth(
-        llm_calls=len(calls),
+        llm_calls=sum(run.run.llm_calls for run in runs),
         input_tokens=sum(span.usage.input_tokens for span in calls if span.usage),
         llm_errors=dict(Counter(span.error.value for span in calls if span.error)),
         tool_calls=len(tools),

@@ -1,175 +1,395 @@
-"""Spans of a trace -> its runs."""
+"""Spans of one trace, in any order, become runs: who belongs where, what counts, how it ended."""
 
 import random
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fakes.spans import span
-from tocsin.model.run import Outcome
+from tocsin.model.run import Outcome, Run
 from tocsin.model.span import ErrorClass, Kind, Span, Usage
 from tocsin.runs.fold import FoldedRun, fold
 
 USAGE = Usage(120, 30)
+SDK = "opentelemetry.instrumentation.openai_agents"
 
 
-def tree(*lines: str) -> list[Span]:
-    """Write a trace as "id parent kind [word…]"; words: usage, error, trip, max, resp=ID, at=N."""
-    spans = []
-    for place, line in enumerate(lines):
-        span_id, parent, kind, *words = line.split()
-        pairs = dict(word.split("=") for word in words if "=" in word)
-        started = int(pairs.get("at", place))
-        spans.append(
-            span(
-                Kind(kind),
-                span_id=span_id,
-                trace_id="t",
-                parent_id=None if parent == "-" else parent,
-                name=pairs.get("name", span_id),
-                started_ns=started,
-                ended_ns=started + 1000,
-                usage=USAGE if "usage" in words else None,
-                error=ErrorClass.SERVER_ERROR if "error" in words else None,
-                outcome={"max": Outcome.MAX_TURNS, "fails": Outcome.ERROR}.get(
-                    next((word for word in words if word in ("max", "fails")), "")
-                ),
-                triggered="trip" in words,
-                response_id=pairs.get("resp"),
-                finish_reason=pairs.get("finish"),
-                scope=pairs.get("scope", ""),
-                conversation_id=pairs.get("conv"),
-            )
+def span(span_id: str, kind: Kind = Kind.OTHER, parent: str | None = None, **fields: Any) -> Span:
+    """A span named after its id; `at` is the second it began, `took` how many it lasted."""
+    at, took = fields.pop("at", 0), fields.pop("took", 1)
+    given: dict[str, Any] = {"name": span_id, "calls": int(kind in (Kind.LLM, Kind.EMBEDDING))}
+    return Span(
+        trace_id="t",
+        span_id=span_id,
+        parent_id=parent,
+        kind=kind,
+        started_ns=int(at * 1e9),
+        ended_ns=int((at + took) * 1e9),
+        **given | fields,
+    )
+
+
+def llm(span_id: str, parent: str | None = None, **fields: Any) -> Span:
+    given: dict[str, Any] = {"usage": USAGE, "model": "m"}
+    return span(span_id, Kind.LLM, parent, **given | fields)
+
+
+def only(spans: Sequence[Span]) -> FoldedRun:
+    (folded,) = fold(spans)
+    return folded
+
+
+def ids(folded: FoldedRun) -> list[str]:
+    return [placed.span.span_id for placed in folded.spans]
+
+
+def counted(spans: Sequence[Span]) -> set[str]:
+    return {p.span.span_id for folded in fold(spans) for p in folded.spans if p.counted}
+
+
+def totals(run: Run) -> tuple[int, int, int, int]:
+    return run.llm_calls, run.input_tokens, run.output_tokens, run.usage_missing
+
+
+class TestMembership:
+    def test_a_workflow_is_a_run(self) -> None:
+        spans = [
+            span("flow", Kind.RUN, at=0, took=9, workflow="Support flow", conversation_id="c"),
+            span("agent", Kind.AGENT, "flow", at=1),
+            llm("call", "agent", at=2),
+            span("tool", Kind.TOOL, "agent", at=3),
+            span("hand", Kind.HANDOFF, "agent", at=4),
+        ]
+        run = only(spans).run
+        assert ("flow", "t", "Support flow", "c") == (
+            *(run.run_id, run.trace_id),
+            *(run.workflow, run.conversation_id),
         )
-    return spans
+        assert (0, 9 * 10**9, 9.0) == (run.started_ns, run.ended_ns, run.duration_s)
+        assert ((1, 120, 30, 0), 1, 1, 1) == (
+            *(totals(run), run.tool_calls),
+            *(run.handoffs, run.turns),
+        )
 
+    def test_without_a_workflow_the_highest_agent_is(self) -> None:
+        spans = [
+            span("http"),
+            span("one", Kind.AGENT, "http", at=1),
+            llm("call", "one", at=2),
+            span("two", Kind.AGENT, "http", at=3),
+            span("inner", Kind.AGENT, "two", at=4),
+        ]
+        assert [["one", "call"], ["two", "inner"]] == [ids(folded) for folded in fold(spans)]
 
-def only(*lines: str, silent: tuple[str, ...] = ()) -> FoldedRun:
-    (run,) = fold(tree(*lines), silent)
-    return run
+    def test_steps_around_agents_are_one_run(self) -> None:
+        spans = [
+            span("crew", Kind.STEP, workflow=None),
+            span("one", Kind.AGENT, "crew", at=1),
+            span("two", Kind.AGENT, "crew", at=2),
+        ]
+        assert ["crew", "one", "two"] == ids(only(spans))
+        assert "crew" == only(spans).run.workflow
 
+    def test_steps_around_workflows_are_not(self) -> None:
+        spans = [
+            span("trace", Kind.STEP, conversation_id="c"),
+            span("first", Kind.RUN, "trace", at=1),
+            span("second", Kind.RUN, "trace", at=2),
+        ]
+        assert [("first", "c"), ("second", "c")] == [
+            (folded.run.run_id, folded.run.conversation_id) for folded in fold(spans)
+        ]
 
-def test_totals_of_an_ordinary_run() -> None:
-    found = only(
-        "r - run", "a r agent", "l a llm usage", "t a tool", "m a llm usage", "h a handoff"
+    def test_an_agent_around_its_own_workflow_is_the_run(self) -> None:
+        spans = [span("agent", Kind.AGENT), span("flow", Kind.RUN, "agent", workflow="w")]
+        assert ("agent", "w") == (only(spans).run.run_id, only(spans).run.workflow)
+
+    def test_one_workflow_in_another_belongs_to_the_outer(self) -> None:
+        spans = [
+            span("outer", Kind.RUN),
+            span("tool", Kind.TOOL, "outer", at=1),
+            span("inner", Kind.RUN, "tool", at=2),
+            llm("call", "inner", at=3),
+        ]
+        assert ["outer", "tool", "inner", "call"] == ids(only(spans))
+        assert 0 == only(spans).run.turns
+
+    def test_a_bare_call_is_a_run(self) -> None:
+        assert ("call", (1, 120, 30, 0)) == (
+            only([llm("call")]).run.workflow,
+            totals(only([llm("call")]).run),
+        )
+
+    def test_calls_of_one_request_are_one_run(self) -> None:
+        spans = [span("GET /"), llm("a", "GET /", at=1), llm("b", "GET /", at=2)]
+        assert ["GET /", "a", "b"] == ids(only(spans))
+
+    def test_a_span_whose_parent_is_missing_is_a_root(self) -> None:
+        folded = only([span("agent", Kind.AGENT, "elsewhere"), llm("call", "agent", at=1)])
+        assert (["agent", "call"], "agent") == (ids(folded), folded.root.span_id)
+
+    @pytest.mark.parametrize(
+        "spans",
+        [
+            [],
+            [span("GET /"), span("db", parent="GET /")],
+            [span("create_agent"), span("build")],
+        ],
     )
-    run = found.run
-    assert (2, 240, 60, 1, 1) == (
-        run.llm_calls,
-        run.input_tokens,
-        run.output_tokens,
-        run.tool_calls,
-        run.handoffs,
-    )
-    assert ("r", Outcome.OK) == (run.workflow, run.outcome)
+    def test_traces_without_agents_make_no_run(self, spans: list[Span]) -> None:
+        assert [] == fold(spans)
+
+    def test_a_workflow_that_called_nothing_is_a_run(self) -> None:
+        spans = [span("graph", Kind.STEP), span("node", Kind.STEP, "graph", at=1)]
+        assert ["graph", "node"] == ids(only(spans))
+
+    def test_circles_of_parents_end(self) -> None:
+        spans = [
+            span("a", Kind.AGENT, "b", at=1),
+            span("b", Kind.AGENT, "a", at=2),
+            llm("c", "c", at=3),
+            span("d", Kind.AGENT),
+        ]
+        assert [["d"], ["a", "b"], ["c"]] == [ids(folded) for folded in fold(spans)]
+
+    @given(st.randoms(use_true_random=False))
+    def test_order_and_repetition_do_not_matter(self, chance: random.Random) -> None:
+        spans = [
+            span("flow", Kind.RUN, took=9),
+            span("a", Kind.AGENT, "flow", at=1, took=2),
+            llm("one", "a", at=1),
+            span("tool", Kind.TOOL, "a", at=2, error=ErrorClass.OTHER),
+            span("b", Kind.AGENT, "flow", at=4, took=3),
+            llm("two", "b", at=5, usage=None),
+            span("other", Kind.AGENT, "missing", at=6),
+        ]
+        shuffled = spans + chance.choices(spans, k=5)
+        chance.shuffle(shuffled)
+        assert repr(fold(spans)) == repr(fold(shuffled))
+
+    def test_large_traces_take_linear_time(self) -> None:
+        depth = [span(f"d{n}", Kind.STEP, f"d{n - 1}" if n else None) for n in range(5_000)]
+        calls = [llm(f"c{n}", "d4999", at=n) for n in range(5_000)]
+        runs = [span(f"r{n}", Kind.RUN, "d4999", at=n) for n in range(2_000)]
+        assert 2_001 == len(fold(depth + calls + runs))
 
 
-@pytest.mark.parametrize(
-    ("calls", "lines"),
-    [
-        # An agent's own usage is a rollup of the calls below it…
-        (1, ["a - agent usage", "l a llm usage"]),
-        (1, ["r - run", "a r agent usage", "b a agent usage", "l b llm usage"]),
-        # …and all there is where no call has a span.
-        (1, ["a - agent usage"]),
-        (1, ["a - agent usage", "b a agent usage"]),
-        (2, ["r - run", "a r agent usage", "b r agent usage"]),
-        # Two instrumentors of one call: nested, or side by side with the answer's id.
-        (1, ["l - llm usage", "m l llm usage"]),
-        (1, ["a - agent", "l a llm usage resp=1", "m a llm usage resp=1"]),
-        (2, ["a - agent", "l a llm usage resp=1", "m a llm usage resp=2"]),
-        (1, ["l - llm usage", "e l embedding usage"]),
-    ],
-)
-def test_no_work_counts_twice(calls: int, lines: list[str]) -> None:
-    found = only(*lines)
-    assert (calls, calls * 120) == (found.run.llm_calls, found.run.input_tokens)
+class TestCounting:
+    def test_agents_do_not_repeat_their_calls_tokens(self) -> None:
+        spans = [
+            span("agent", Kind.AGENT, usage=Usage(240, 60)),
+            llm("one", "agent", at=1),
+            llm("two", "agent", at=2),
+        ]
+        assert (2, 240, 60, 0) == totals(only(spans).run)
+        assert {"one", "two"} == counted(spans)
+
+    def test_an_agent_without_calls_brings_its_own(self) -> None:
+        spans = [
+            span("task", Kind.STEP, usage=Usage(240, 60)),
+            span("agent", Kind.AGENT, "task", at=1, usage=Usage(240, 60)),
+        ]
+        folded = only(spans)
+        assert (0, 240, 60, 0) == totals(folded.run)
+        assert {"agent"} == counted(spans)
+        shown = [(p.span.span_id, p.span.kind, p.counted) for p in folded.spans]
+        assert [
+            ("task", Kind.STEP, False),
+            ("agent", Kind.AGENT, False),
+            ("agent", Kind.LLM, True),
+        ] == shown
+
+    def test_embeddings_cover_what_is_around_them(self) -> None:
+        spans = [
+            span("ai.embed", Kind.AGENT, usage=Usage(9, 0)),
+            span("doEmbed", Kind.EMBEDDING, "ai.embed", usage=Usage(9, 0)),
+        ]
+        assert (1, 9, 0, 0) == totals(only(spans).run)
+
+    def test_a_call_in_a_call_is_the_same(self) -> None:
+        spans = [llm("outer", took=3), span("http", parent="outer"), llm("inner", "http", at=1)]
+        assert {"outer"} == counted(spans)
+
+    def test_the_inner_call_counts_where_only_it_knows_the_tokens(self) -> None:
+        spans = [
+            llm("outer", usage=None),
+            llm("middle", "outer", usage=None),
+            llm("inner", "middle"),
+            llm("lost", "outer", usage=None),
+        ]
+        assert {"inner"} == counted(spans)
+
+    def test_a_failed_outer_call_counts_itself(self) -> None:
+        spans = [llm("outer", usage=None, error=ErrorClass.TIMEOUT), llm("inner", "outer")]
+        assert {"outer"} == counted(spans)
+
+    @pytest.mark.parametrize("between", [Kind.TOOL, Kind.AGENT, Kind.RUN])
+    def test_a_call_by_a_tool_or_agent_in_a_call_is_another(self, between: Kind) -> None:
+        spans = [llm("outer"), span("x", between, "outer"), llm("inner", "x")]
+        assert {"outer", "inner"} <= counted(spans)
+
+    def test_calls_with_the_same_answer_are_the_same(self) -> None:
+        spans = [
+            span("agent", Kind.AGENT),
+            llm("silent", "agent", at=1, response_id="r1", usage=None),
+            llm("telling", "agent", at=2, response_id="r1"),
+            llm("other", "agent", at=3, response_id="r2"),
+        ]
+        assert {"telling", "other"} == counted(spans)
+
+    def test_siblings_of_two_instrumentations_are_the_same(self) -> None:
+        inner = "com.anthropic"
+        spans = [
+            span("agent", Kind.AGENT, took=9),
+            llm("outer", "agent", at=1, took=3),
+            llm("inner", "agent", at=2, scope=inner, response_id="r"),
+        ]
+        assert {"inner"} == counted(spans)
+
+    def test_a_tool_in_a_tool_of_the_same_name_is_the_same(self) -> None:
+        spans = [
+            span("a", Kind.AGENT),
+            span("outer", Kind.TOOL, "a", name="search"),
+            span("mcp", parent="outer"),
+            span("same", Kind.TOOL, "mcp", name="search"),
+            span("other", Kind.TOOL, "outer", name="fetch"),
+        ]
+        assert {"outer", "other"} == counted(spans)
+
+    def test_missing_usage_is_counted_for_successes_only(self) -> None:
+        spans = [
+            span("agent", Kind.AGENT),
+            llm("silent", "agent", at=1, usage=None),
+            llm("failed", "agent", at=2, usage=None, error=ErrorClass.RATE_LIMIT),
+        ]
+        assert (2, 0, 0, 1) == totals(only(spans).run)
 
 
-@pytest.mark.parametrize(
-    ("expected", "lines"),
-    [
-        (["r"], ["r - run", "a r agent"]),
-        (["r", "s"], ["x - other", "r x run", "s x run"]),
-        (["r"], ["r - run", "a r agent", "s a run"]),
-        # Without a run the local root is one: also where its parent never came.
-        (["a"], ["a - agent", "l a llm"]),
-        (["a", "b"], ["a gone agent", "b lost agent"]),
-        (["l"], ["l gone llm"]),
-    ],
-)
-def test_which_spans_are_runs(expected: list[str], lines: list[str]) -> None:
-    assert expected == [found.run.run_id for found in fold(tree(*lines))]
+class TestRetries:
+    def retried(self, spans: Sequence[Span]) -> set[str]:
+        return {p.span.span_id for folded in fold(spans) for p in folded.spans if p.retry}
+
+    def test_a_call_beside_one_that_failed(self) -> None:
+        spans = [
+            span("agent", Kind.AGENT),
+            llm("first", "agent", at=1, usage=None, error=ErrorClass.RATE_LIMIT),
+            llm("parallel", "agent", at=1.5),
+            llm("second", "agent", at=3, usage=None, error=ErrorClass.RATE_LIMIT),
+            llm("elsewhere", None, at=4),
+        ]
+        assert {"second"} == self.retried([*spans[:2], *spans[3:]])
+
+    def test_another_model_is_a_fallback(self) -> None:
+        spans = [
+            span("agent", Kind.AGENT),
+            llm("first", "agent", at=1, error=ErrorClass.RATE_LIMIT),
+            llm("second", "agent", at=3, model="other"),
+        ]
+        assert set() == self.retried(spans)
+
+    def test_a_tool_after_it_failed_or_what_the_source_says(self) -> None:
+        spans = [
+            span("agent", Kind.AGENT),
+            span("t1", Kind.TOOL, "agent", name="t", at=1, error=ErrorClass.OTHER),
+            span("t2", Kind.TOOL, "agent", name="t", at=3),
+            llm("again", "agent", at=5, is_retry=True),
+        ]
+        assert {"t2", "again"} == self.retried(spans)
 
 
-@pytest.mark.parametrize(
-    ("outcome", "lines"),
-    [
-        (Outcome.OK, ["r - run", "a r agent", "l a llm", "t a tool error"]),
-        (Outcome.ERROR, ["r - run", "a r agent fails", "l a llm error"]),
-        (Outcome.ERROR, ["r - run", "s r step fails"]),
-        (Outcome.MAX_TURNS, ["r - run", "a r agent max", "s a step fails"]),
-        (Outcome.GUARDRAIL, ["r - run", "a r agent fails", "g a guardrail trip"]),
-        (Outcome.OK, ["r - run", "g r guardrail"]),
-        # An agent used as a tool may fail without failing the run.
-        (Outcome.OK, ["r - run", "t r tool error", "a t agent fails", "l r llm"]),
-        # The last call decides where nothing else does: retried, or fatal.
-        (Outcome.OK, ["r - run", "l r llm error", "m r llm"]),
-        (Outcome.ERROR, ["r - run", "l r llm", "m r llm error"]),
-    ],
-)
-def test_outcome(outcome: Outcome, lines: list[str]) -> None:
-    assert outcome == only(*lines).run.outcome
+class TestHandoffsAndGuardrails:
+    def test_ends_are_filled_in_from_the_agents(self) -> None:
+        spans = [
+            span("flow", Kind.RUN, took=9),
+            span("a", Kind.AGENT, "flow", name="triage", at=1),
+            span("hand", Kind.HANDOFF, "a", at=2),
+            span("b", Kind.AGENT, "flow", name="billing", at=3),
+        ]
+        (hand,) = (p.span for p in only(spans).spans if p.span.kind is Kind.HANDOFF)
+        assert ("triage", "billing") == (hand.from_agent, hand.to_agent)
+
+    def test_what_is_not_known_is_unknown(self) -> None:
+        (placed,) = only([span("hand", Kind.HANDOFF)]).spans
+        assert ("unknown", "unknown") == (placed.span.from_agent, placed.span.to_agent)
+
+    def test_a_guardrail_that_its_turn_names_has_tripped(self) -> None:
+        tripped = {"outcome": Outcome.GUARDRAIL, "error": ErrorClass.OTHER}
+        spans = [
+            span("turn", Kind.STEP, attributes={"guardrail": "block"}, **tripped),
+            span("g1", Kind.GUARDRAIL, "turn", name="block"),
+            span("g2", Kind.GUARDRAIL, "turn", name="pass"),
+        ]
+        found = {p.span.name: p.span.triggered for p in only(spans).spans}
+        assert (True, False) == (found["block"], found["pass"])
 
 
-@pytest.mark.parametrize(
-    ("outcome", "lines"),
-    [
-        (Outcome.GUARDRAIL, ["r - run", "a r agent scope=quiet"]),
-        (Outcome.ERROR, ["r - run", "a r agent scope=quiet", "l a llm finish=tool_calls"]),
-        (Outcome.OK, ["r - run", "a r agent scope=quiet", "l a llm finish=stop"]),
-        (Outcome.OK, ["r - run", "a r agent scope=loud"]),
-    ],
-)
-def test_outcome_where_guardrails_and_turns_have_no_spans(
-    outcome: Outcome, lines: list[str]
-) -> None:
-    assert outcome == only(*lines, silent=("quiet",)).run.outcome
+FAILED: dict[str, Any] = {"error": ErrorClass.OTHER, "outcome": Outcome.ERROR}
 
 
-def test_a_circle_of_parents_is_a_run_like_any_other() -> None:
-    (found,) = fold(tree("a b agent", "b a agent", "l b llm"))
-    assert {"a", "b", "l"} == {one.span_id for one in found.spans}
+class TestOutcome:
+    def outcome(self, *inside: Span, **root: Any) -> Outcome | None:
+        given: dict[str, Any] = {"took": 20}
+        return only([span("root", Kind.RUN, **given | root), *inside]).run.outcome
+
+    def test_ok(self) -> None:
+        assert Outcome.OK == self.outcome(llm("call", "root", at=1))
+
+    def test_the_root_says_it(self) -> None:
+        assert Outcome.ERROR == self.outcome(**FAILED)
+        assert Outcome.MAX_TURNS == self.outcome(**FAILED | {"outcome": Outcome.MAX_TURNS})
+
+    @pytest.mark.parametrize("kind", [Kind.AGENT, Kind.STEP])
+    def test_an_agent_or_turn_says_it_and_the_root_does_not(self, kind: Kind) -> None:
+        assert Outcome.ERROR == self.outcome(span("x", kind, "root", at=1, **FAILED))
+
+    def test_a_failure_that_work_came_after_was_dealt_with(self) -> None:
+        failed = span("first", Kind.AGENT, "root", at=1, **FAILED)
+        assert Outcome.OK == self.outcome(failed, span("second", Kind.AGENT, "root", at=5))
+
+    def test_a_tools_error_is_no_failed_run(self) -> None:
+        tool = span("tool", Kind.TOOL, "root", at=1, error=ErrorClass.OTHER)
+        inside = span("agent", Kind.AGENT, "tool", at=1, **FAILED)
+        assert Outcome.OK == self.outcome(tool, inside)
+
+    def test_a_failed_call_that_nothing_came_after_was_fatal(self) -> None:
+        failed = llm("call", "root", at=1, usage=None, error=ErrorClass.RATE_LIMIT)
+        assert Outcome.ERROR == self.outcome(failed)
+        assert Outcome.OK == self.outcome(failed, llm("again", "root", at=5))
+
+    def test_a_bare_call_fails_with_its_error(self) -> None:
+        failed = llm("call", usage=None, error=ErrorClass.TIMEOUT)
+        assert Outcome.ERROR == only([failed]).run.outcome
+
+    def test_cancelled(self) -> None:
+        cancelled = {"error": ErrorClass.CANCELLED, "outcome": Outcome.CANCELLED}
+        assert Outcome.CANCELLED == self.outcome(llm("c", "root", at=1, usage=None, **cancelled))
+
+    def test_a_tripped_guardrail_outranks_the_failure_it_causes(self) -> None:
+        tripped = span("g", Kind.GUARDRAIL, "root", at=1, triggered=True)
+        assert Outcome.GUARDRAIL == self.outcome(tripped, **FAILED)
+
+    def test_a_guardrail_that_tripped_and_let_pass_is_fine(self) -> None:
+        tripped = span("g", Kind.GUARDRAIL, "root", at=1, triggered=True)
+        assert Outcome.OK == self.outcome(tripped, llm("call", "root", at=5))
+
+    def test_the_sdks_agent_that_asked_no_model_was_stopped_by_a_guardrail(self) -> None:
+        agent = span("agent", Kind.AGENT, "root", at=1, scope=SDK)
+        assert Outcome.GUARDRAIL == self.outcome(agent)
+        assert Outcome.OK == self.outcome(span("agent", Kind.AGENT, "root", at=1))
+
+    def test_the_sdks_run_that_ends_on_a_tool_request_broke_off(self) -> None:
+        agent = span("agent", Kind.AGENT, "root", at=1, scope=SDK)
+        asked = llm("call", "agent", at=2, finish_reason="tool_calls")
+        tool = span("tool", Kind.TOOL, "agent", at=4)
+        assert Outcome.ERROR == self.outcome(agent, asked)
+        assert Outcome.OK == self.outcome(agent, asked, tool)
 
 
-def test_conversation_comes_from_any_span() -> None:
-    assert "chat-1" == only("r - run", "a r agent conv=chat-1").run.conversation_id
-
-
-@given(
-    st.lists(
-        st.tuples(
-            st.integers(0, 12), st.sampled_from(["run", "agent", "llm", "tool", "step", "handoff"])
-        ),
-        max_size=13,
-    ),
-    st.randoms(use_true_random=False),
-)
-def test_order_of_arrival_does_not_matter(
-    shape: list[tuple[int, str]], dice: random.Random
-) -> None:
-    lines = [f"s{n} s{parent} {kind} usage" for n, (parent, kind) in enumerate(shape)]
-    spans = tree(*lines)
-    shuffled = spans.copy()
-    dice.shuffle(shuffled)
-    assert fold(spans) == fold(shuffled)
-    placed = [one.span_id for run in fold(spans) for one in run.spans]
-    assert sorted(placed) == sorted(set(placed))
-
-
-def test_a_trace_as_deep_as_it_is_long_is_folded_in_passes() -> None:
+def test_a_trace_as_deep_as_it_is_long_is_folded() -> None:
     depth = 20_000
-    lines = ["s0 - agent usage", *(f"s{n} s{n - 1} agent usage" for n in range(1, depth))]
-    (found,) = fold(tree(*lines))
-    assert (depth, 1) == (len(found.spans), found.run.llm_calls)
+    agents = [span("s0", Kind.AGENT, usage=USAGE)]
+    agents += [span(f"s{n}", Kind.AGENT, f"s{n - 1}", usage=USAGE) for n in range(1, depth)]
+    folded = only(agents)
+    assert (depth + 1, 0, 120) == (len(folded.spans), *totals(folded.run)[:2])

@@ -24,7 +24,7 @@ def test_report_is_believed_over_spans() -> None:
 
     run = folded.run
     assert (Outcome.CANCELLED, 3, 9) == (run.outcome, run.turns, run.llm_calls)
-    assert ["s"] == [one.span_id for one in folded.counted]
+    assert ["s"] == [one.span.span_id for one in folded.spans if one.counted]
 
 
 def test_run_without_a_report_is_unknown_so_far() -> None:

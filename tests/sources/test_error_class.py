@@ -9,7 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tocsin.model.span import ErrorClass
-from tocsin.sources.error_class import classify_exception, classify_status, classify_text
+from tocsin.sources.error_class import (
+    classify_exception,
+    classify_name,
+    classify_status,
+    classify_text,
+)
 
 E = ErrorClass
 
@@ -52,9 +57,11 @@ TEXTS = [
     ("HTTP 503: try again", E.SERVER_ERROR),
     ("HTTP error 429", E.RATE_LIMIT),
     ("status code 401", E.AUTH),
+    ("status_code: 429, model_name: m, body: {}", E.RATE_LIMIT),
+    ("200 tools, status 200: who knows", E.OTHER),
     ("Something else", E.OTHER),
     ("", E.OTHER),
-    ("Error code: 200", E.BAD_REQUEST),
+    ("Error code: 200", E.OTHER),
     ("took 4290 ms, status 99999", E.OTHER),
 ]  # fmt: skip
 
@@ -175,3 +182,35 @@ def test_10_mb_of_text_are_fast(text: str) -> None:
 @given(st.text())
 def test_any_text_has_a_class(text: str) -> None:
     assert classify_text(text) in ErrorClass
+
+
+NAMES = [
+    ("openai.RateLimitError", E.RATE_LIMIT),
+    ("rate_limit_error", E.RATE_LIMIT),
+    ("strands.types.exceptions.ModelThrottledException", E.RATE_LIMIT),
+    ("overloaded_error", E.RATE_LIMIT),
+    ("openai.APITimeoutError", E.TIMEOUT),
+    ("timeout", E.TIMEOUT),
+    ("httpx.ConnectError", E.CONNECTION),
+    ("anthropic.AuthenticationError", E.AUTH),
+    ("pydantic_ai.exceptions.ModelServerError", E.SERVER_ERROR),
+    ("litellm.exceptions.ServiceUnavailableError", E.SERVER_ERROR),
+    ("litellm.exceptions.ContextWindowExceededError", E.CONTEXT_LENGTH),
+    ("content_filter", E.CONTENT_FILTER),
+    ("openai.BadRequestError", E.BAD_REQUEST),
+    ("asyncio.exceptions.CancelledError", E.CANCELLED),
+    ("503", E.SERVER_ERROR),
+    ("200", None),
+    ("ValueError", None),
+    ("agent_framework.exceptions.ChatClientException", None),
+]
+
+
+@pytest.mark.parametrize(("name", "expected"), NAMES)
+def test_name_of_an_error_type(name: str, expected: ErrorClass | None) -> None:
+    assert expected == classify_name(name)
+
+
+def test_a_bad_request_is_told_apart_by_its_text() -> None:
+    text = "Error code: 400 - This model's maximum context length is 128000 tokens."
+    assert E.CONTEXT_LENGTH == classify_name("openai.BadRequestError", text)

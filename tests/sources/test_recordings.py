@@ -11,10 +11,9 @@ from tests.fakes.recordings import RECORDINGS, Truth, read_truth, requests, trut
 from tocsin.model.span import Span
 from tocsin.runs.fold import FoldedRun
 from tocsin.runs.traces import TraceBook
-from tocsin.sources.dialects.read import read_span
-from tocsin.sources.dialects.tables import SILENT, WANTED
+from tocsin.sources.any_value import decode_any_value
 from tocsin.sources.otlp import decode_traces
-from tocsin.sources.otlp_wire import decode_protobuf
+from tocsin.sources.otlp_wire import Request
 
 TRUTHS = truths()
 NAMES = sorted(TRUTHS) or [("none", "none")]
@@ -34,8 +33,12 @@ def binary_spans(recording: str) -> dict[str, list[Span]]:
     """Spans of the one binary request that holds every scenario."""
     body = (RECORDINGS / f"{recording}.pb").read_bytes()
     found: dict[str, list[Span]] = {}
-    for raw in decode_protobuf(body, WANTED | {"fixture.scenario"}):
-        found.setdefault(str(raw.resource["fixture.scenario"]), []).append(read_span(raw))
+    for resource_spans in Request.FromString(body).resource_spans:
+        scenario = decode_any_value(resource_spans.resource.attributes["fixture.scenario"])
+        one = Request(resource_spans=[resource_spans]).SerializeToString()
+        decoded = decode_traces(one, is_json=False)
+        assert (0, 0) == (decoded.skipped.total(), decoded.repaired.total())
+        found.setdefault(str(scenario), []).extend(decoded.spans)
     return found
 
 
@@ -44,7 +47,7 @@ def arrive(spans: list[Span], seed: str) -> list[FoldedRun]:
     dice = random.Random(seed)
     spans = [*spans, *dice.sample(spans, k=min(3, len(spans)))]
     dice.shuffle(spans)
-    book = TraceBook(silent=SILENT)
+    book = TraceBook()
     position = now_ns = 0
     while spans:
         size = dice.randint(1, 5)
@@ -68,7 +71,7 @@ def check(name: tuple[str, str], spans: list[Span]) -> None:
 def test_json(name: tuple[str, str]) -> None:
     recording, scenario = name
     decoded = decode_traces(msgspec.json.encode(json_requests(recording)[scenario]), is_json=True)
-    assert {} == decoded.skipped
+    assert (0, 0) == (decoded.skipped.total(), decoded.repaired.total())
     check(name, decoded.spans)
 
 
@@ -85,6 +88,13 @@ def test_json_and_protobuf_say_the_same(recording: str) -> None:
         if (recording, scenario) in TRUTHS:
             decoded = decode_traces(msgspec.json.encode(request), is_json=True)
             assert binary.get(scenario, []) == decoded.spans
+
+
+@pytest.mark.parametrize("recording", sorted({recording for recording, _ in NAMES}))
+def test_nothing_of_a_conversation_is_kept(recording: str) -> None:
+    said = ("Hello from the fake model", "21C and sunny", "Say hello", "loop weather", "Be helpful")
+    everything = repr(binary_spans(recording))
+    assert [] == [text for text in said if text in everything]
 
 
 def test_the_table_has_every_scenario() -> None:

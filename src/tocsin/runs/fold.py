@@ -1,235 +1,204 @@
-"""All spans of a trace, in any order -> its runs."""
+"""All known spans of a trace -> its runs: who belongs where, what counts, how it ended."""
 
-from collections.abc import Callable, Iterable, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from itertools import chain, islice
 from typing import Final
 
 import msgspec
 
 from tocsin.model.label import UNKNOWN
-from tocsin.model.run import Outcome, Run
+from tocsin.model.run import Run
 from tocsin.model.span import ErrorClass, Kind, Span
+from tocsin.runs.counting import find_work
+from tocsin.runs.ending import find_outcome
 from tocsin.runs.reported import WORK, reported_runs, total
+from tocsin.runs.retries import RetryWatch
+from tocsin.runs.tree import CALLS, FRAMES, Node, build_tree
 
-__all__ = ["FoldedRun", "fold"]
+__all__ = ["FoldedRun", "Placed", "fold"]
 
-CALLS: Final = frozenset({Kind.LLM, Kind.EMBEDDING})
-SHELTERS: Final = frozenset({Kind.TOOL, *CALLS})
-SIGNALS: Final = (Outcome.MAX_TURNS, Outcome.GUARDRAIL, Outcome.ERROR, Outcome.CANCELLED)
+STRUCTURE: Final = frozenset({Kind.STEP, Kind.OTHER})
+MAX_AROUND: Final = 64
+"""Spans above a run in which its conversation is looked for."""
+TRIPPED: Final = "guardrail"
+"""Attribute in which a source keeps the name of the guardrail that stopped a span."""
 
 
-class FoldedRun(msgspec.Struct):
-    """A run and its spans; `counted` are those that are work and no repetition of other work."""
+class Placed(msgspec.Struct, frozen=True):
+    """A span of a run; hand-offs and guardrails with what the rest of the trace tells of them."""
+
+    span: Span
+    counted: bool
+    """It is work; of spans that report the same call, only one is."""
+    retry: bool
+    """A tool or model called again after it failed, or a tool with the same arguments."""
+    nested: bool
+    """Inside of a tool."""
+
+
+class FoldedRun(msgspec.Struct, frozen=True):
+    """A run of a trace, its spans in the order they began.
+
+    root: the span that stands for the run. The run's costs are still to be added, span by counted
+    span. An agent that alone knows what its calls used is followed by an LLM span with its id,
+    which stands for them.
+    """
 
     run: Run
-    spans: list[Span]
-    counted: list[Span]
+    root: Span
+    spans: list[Placed]
     reported: bool | None = None
     """Whether its source has said how it ended; None for sources that report no runs."""
 
 
-class Place(msgspec.Struct):
-    """What is above a span, and below it."""
+def fold(spans: Sequence[Span]) -> list[FoldedRun]:
+    """Fold all known spans of one trace, in any order, into its runs by start.
 
-    in_run: bool = False
-    in_call: bool = False
-    shelters: int = 0
-    """Tools and calls above."""
-    call_below: bool = False
-    rollup_below: bool = False
-
-
-class Tree:
-    """Spans by id and by parent; a span whose parent is unknown is a root.
-
-    Everything is computed in passes over all spans: a hostile trace is as deep as it is long.
+    Spans that name their run are taken at their word. Spans that only surround runs, and traces
+    without any agent's span, make no run.
     """
-
-    def __init__(self, spans: Iterable[Span]) -> None:
-        self.by_id: dict[str, Span] = {}
-        for span in spans:
-            self.by_id.setdefault(span.span_id, span)
-        self.children: dict[str, list[Span]] = {}
-        self.roots: list[Span] = []
-        self._root_ids: set[str] = set()
-        ordered = sorted(self.by_id.values(), key=lambda s: (s.started_ns, -s.ended_ns, s.span_id))
-        for span in ordered:
-            if span.parent_id in self.by_id and span.parent_id != span.span_id:
-                self.children.setdefault(span.parent_id or "", []).append(span)
-            else:
-                self._add_root(span)
-        self._break_circles(ordered)
-        self.places = self._place()
-
-    def _break_circles(self, ordered: list[Span]) -> None:
-        """Make a root of the first span of each circle of parents, which nobody else reaches."""
-        reached = {span.span_id for root in self.roots for span in self.below(root)}
-        for span in ordered:
-            if span.span_id not in reached:
-                self.children[span.parent_id or ""].remove(span)
-                self._add_root(span)
-                reached.update(found.span_id for found in self.below(span))
-
-    def below(self, span: Span) -> list[Span]:
-        """A span and everything under it, parents first."""
-        found, waiting = [], [span]
-        while waiting:
-            one = waiting.pop()
-            found.append(one)
-            waiting.extend(reversed(self.children.get(one.span_id, ())))
-        return found
-
-    def _place(self) -> dict[str, Place]:
-        order = [span for root in self.roots for span in self.below(root)]
-        places = {span.span_id: Place() for span in order}
-        for span in order:
-            above = places[span.span_id]
-            for child in self.children.get(span.span_id, ()):
-                place = places[child.span_id]
-                place.in_run = above.in_run or span.kind is Kind.RUN
-                place.in_call = above.in_call or span.kind in CALLS
-                place.shelters = above.shelters + (span.kind in SHELTERS)
-        for span in reversed(order):
-            if span.span_id not in self._root_ids:
-                below, above = places[span.span_id], places[span.parent_id or ""]
-                is_rollup = span.kind is Kind.AGENT and span.usage is not None
-                above.call_below = above.call_below or below.call_below or span.kind in CALLS
-                above.rollup_below = above.rollup_below or below.rollup_below or is_rollup
-        return places
-
-    def _add_root(self, span: Span) -> None:
-        self.roots.append(span)
-        self._root_ids.add(span.span_id)
-
-
-def fold(spans: Sequence[Span], silent: tuple[str, ...] = ()) -> list[FoldedRun]:
-    """Part a trace's spans into runs and add each of them up.
-
-    A run is the outermost span of kind RUN, else the outermost agent, else a local root with
-    work below it. silent: scopes that record neither guardrails nor turns, so that some failures
-    leave no error. Spans that name their run are taken at their word.
-    """
-    groups, others = reported_runs(spans)
-    tree = Tree(others)
-    return [
-        *(_fold_reported(run_id, group) for run_id, group in groups.items()),
-        *(_fold_run(tree, root, top, silent) for root in tree.roots for top in _tops(tree, root)),
-    ]
+    reported, others = reported_runs(spans)
+    return [*(_fold_reported(run_id, group) for run_id, group in reported.items()), *_fold(others)]
 
 
 def _fold_reported(run_id: str, spans: list[Span]) -> FoldedRun:
     run, is_reported = total(run_id, spans)
-    return FoldedRun(run, spans, [span for span in spans if span.kind in WORK], is_reported)
+    placed = [
+        Placed(span, counted=span.kind in WORK, retry=span.is_retry, nested=False)
+        for span in sorted(spans, key=lambda span: (span.started_ns, span.span_id))
+    ]
+    return FoldedRun(run=run, root=placed[0].span, spans=placed, reported=is_reported)
 
 
-def _tops(tree: Tree, root: Span) -> list[Span]:
-    """Spans under a root, itself included, that are runs."""
-    everything = tree.below(root)
-    runs = [s for s in everything if s.kind is Kind.RUN and not tree.places[s.span_id].in_run]
-    if len(runs) > 1:
-        return runs
-    return [root]
+def _fold(spans: Sequence[Span]) -> list[FoldedRun]:
+    nodes = build_tree(spans)
+    members: dict[Node, list[Node]] = {}
+    for node in nodes:
+        members.setdefault(node.run_root, []).append(node)
+    work = find_work(nodes)
+    holders = _around(members)
+    runs = [
+        _fold_run(root, inside, work)
+        for root, inside in members.items()
+        if _is_run(inside, holders)
+    ]
+    return sorted(runs, key=lambda folded: (folded.run.started_ns, folded.run.run_id))
 
 
-def _fold_run(tree: Tree, root: Span, top: Span, silent: tuple[str, ...]) -> FoldedRun:
-    spans = tree.below(top)
-    counted = _without_repetitions(tree, spans)
-    named = next((s for s in spans if s.kind is Kind.RUN), None)
-    named = named or next((s for s in spans if s.kind is Kind.AGENT), None) or top
+def _around(roots: Iterable[Node]) -> set[Node]:
+    """All spans that runs are inside of."""
+    around: set[Node] = set()
+    for root in roots:
+        for outer in root.above():
+            if outer in around:
+                break
+            around.add(outer)
+    return around
+
+
+def _is_run(inside: list[Node], holders: set[Node]) -> bool:
+    kinds = {node.span.kind for node in inside}
+    if kinds - STRUCTURE:
+        return True
+    return Kind.STEP in kinds and not any(node in holders for node in inside)
+
+
+def _fold_run(root: Node, inside: list[Node], work: set[Node]) -> FoldedRun:
+    inside.sort(key=lambda node: (node.span.started_ns, node.span.span_id))
+    span = root.span
     run = Run(
-        run_id=top.span_id,
-        trace_id=top.trace_id,
-        workflow=_first(spans, lambda s: s.workflow) or named.name or UNKNOWN,
-        started_ns=top.started_ns,
-        started_mono_ns=0,
-        conversation_id=_first([root, *spans], lambda s: s.conversation_id),
-        ended_ns=max(span.ended_ns for span in spans),
+        run_id=span.span_id,
+        trace_id=span.trace_id,
+        workflow=_workflow(root, inside),
+        started_ns=span.started_ns,
+        started_mono_ns=span.started_ns,
+        ended_ns=span.ended_ns,
+        conversation_id=_conversation(root, inside),
+        outcome=find_outcome(root, inside),
     )
-    _add_up(run, counted)
-    run.outcome = _outcome(tree, top, spans, counted, silent)
-    run.turns = sum(s.kind is Kind.LLM for s in counted)
-    return FoldedRun(run, spans, counted)
+    counted = [node for node in inside if node in work]
+    for node in counted:
+        _add(run, node.span)
+    run.turns = sum(node.span.kind is Kind.LLM and not node.nested for node in counted)
+    retries = _find_retries(counted)
+    completed = _complete(inside)
+    placed: list[Placed] = []
+    for node in inside:
+        shown, counts = completed.get(node, node.span), node in work
+        if counts and shown.kind in FRAMES:
+            placed.append(Placed(shown, False, False, node.nested))
+            shown = msgspec.structs.replace(shown, kind=Kind.LLM, calls=0, error=None)
+        placed.append(Placed(shown, counts, node in retries, node.nested))
+    return FoldedRun(run=run, root=span, spans=placed)
 
 
-def _first(spans: Iterable[Span], field: Callable[[Span], str | None]) -> str | None:
-    return next((value for span in spans if (value := field(span)) is not None), None)
+def _add(run: Run, span: Span) -> None:
+    """Add a counted span to its run's totals."""
+    run.llm_calls += span.calls if span.kind in CALLS else 0
+    run.tool_calls += span.kind is Kind.TOOL
+    run.handoffs += span.kind is Kind.HANDOFF
+    if span.usage is not None:
+        run.input_tokens += span.usage.input_tokens
+        run.output_tokens += span.usage.output_tokens
+    elif span.kind in CALLS:
+        run.usage_missing += span.error is None
 
 
-def _without_repetitions(tree: Tree, spans: list[Span]) -> list[Span]:
-    """Leave out what tells of the same work twice: rollups, and a second instrumentor's calls."""
-    seen_ids: set[str] = set()
-    counted: list[Span] = []
-    for span in spans:
-        place = tree.places[span.span_id]
-        if span.kind in CALLS:
-            if place.in_call:
-                continue
-            if span.response_id is not None:
-                if span.response_id in seen_ids:
-                    continue
-                seen_ids.add(span.response_id)
-            counted.append(span)
-        elif span.kind is Kind.AGENT and span.usage is not None:
-            if not place.call_below and not place.rollup_below:
-                counted.append(msgspec.structs.replace(span, kind=Kind.LLM, calls=1))
-        elif span.kind in (Kind.TOOL, Kind.HANDOFF, Kind.GUARDRAIL, Kind.RETRIEVAL):
-            counted.append(span)
-    return counted
+def _workflow(root: Node, inside: list[Node]) -> str:
+    """The name its root gives, else any of its spans, else the root's own name."""
+    if root.span.workflow is not None:
+        return root.span.workflow
+    named = (node.span.workflow for node in inside if node.span.workflow is not None)
+    return next(named, None) or root.span.name or UNKNOWN
 
 
-def _add_up(run: Run, counted: list[Span]) -> None:
-    for span in counted:
-        if span.kind in CALLS:
-            run.llm_calls += 1
-            if span.usage is None:
-                run.usage_missing += span.error is None
-            else:
-                run.input_tokens += span.usage.input_tokens
-                run.output_tokens += span.usage.output_tokens
-        elif span.kind is Kind.TOOL:
-            run.tool_calls += 1
-        elif span.kind is Kind.HANDOFF:
-            run.handoffs += 1
+def _conversation(root: Node, inside: list[Node]) -> str | None:
+    """The conversation that the root names, else one around it, else any span inside."""
+    for node in chain((root,), islice(root.above(), MAX_AROUND), inside):
+        if node.span.conversation_id is not None:
+            return node.span.conversation_id
+    return None
 
 
-def _outcome(
-    tree: Tree, top: Span, spans: list[Span], counted: list[Span], silent: tuple[str, ...]
-) -> Outcome:
-    signals = {
-        span.outcome
-        for span in spans
-        if span.outcome is not None
-        and span.kind in (Kind.RUN, Kind.AGENT, Kind.STEP)
-        and not _is_sheltered(tree, span, top)
-    }
-    if top.outcome is not None:
-        signals.add(top.outcome)
-    if any(span.kind is Kind.GUARDRAIL and span.triggered for span in counted):
-        signals.add(Outcome.GUARDRAIL)
-    for signal in SIGNALS:
-        if signal in signals:
-            return signal
-    calls = [span for span in counted if span.kind in CALLS and not _is_sheltered(tree, span, top)]
-    if calls and calls[-1].error not in (None, ErrorClass.CANCELLED):
-        return Outcome.ERROR
-    if silent and any(s.kind is Kind.AGENT and s.scope.startswith(silent) for s in spans):
-        return _silent_outcome(counted)
-    return Outcome.OK
+def _find_retries(counted: list[Node]) -> set[Node]:
+    """Counted calls, in the order they began, that repeat one before."""
+    retries = {node for node in counted if node.span.is_retry}
+    watch = RetryWatch()
+    failed: dict[tuple[Node | None, str | None], int] = {}
+    for node in counted:
+        span = node.span
+        if span.kind is Kind.TOOL and watch.is_retry(span):
+            retries.add(node)
+        if span.kind is not Kind.LLM:
+            continue
+        beside = (node.parent, span.model)
+        if failed.pop(beside, span.started_ns + 1) <= span.started_ns:
+            retries.add(node)
+        if span.error not in (None, ErrorClass.CANCELLED):
+            failed[beside] = span.ended_ns
+    return retries
 
 
-def _silent_outcome(counted: list[Span]) -> Outcome:
-    """How a run ended whose instrumentation records neither guardrails nor turns.
+def _complete(inside: list[Node]) -> dict[Node, Span]:
+    """Spans with what others tell of them: ends of hand-offs, guardrails that tripped."""
+    agents = [node.span for node in inside if node.span.kind is Kind.AGENT]
+    tripped = {node.span.attributes.get(TRIPPED) for node in inside if node.span.error is not None}
+    completed: dict[Node, Span] = {}
+    for node in inside:
+        span = node.span
+        if span.kind is Kind.HANDOFF:
+            completed[node] = msgspec.structs.replace(
+                span,
+                from_agent=span.from_agent or (node.agent.span.name if node.agent else UNKNOWN),
+                to_agent=span.to_agent or _next_agent(span, agents),
+            )
+        elif span.kind is Kind.GUARDRAIL and not span.triggered and span.name in tripped:
+            completed[node] = msgspec.structs.replace(span, triggered=True)
+    return completed
 
-    Nothing was called: a guardrail came first. The last call asked for tools and none ran: the
-    answer could not be carried out.
-    """
-    if not counted:
-        return Outcome.GUARDRAIL
-    last = max(counted, key=lambda span: span.started_ns)
-    wants_tools = last.kind is Kind.LLM and (last.finish_reason or "").startswith("tool")
-    return Outcome.ERROR if wants_tools else Outcome.OK
 
-
-def _is_sheltered(tree: Tree, span: Span, top: Span) -> bool:
-    """Inside a tool or a call: what fails there is its failure, which the run may survive."""
-    at_top = tree.places[top.span_id].shelters + (top.kind in SHELTERS and span is not top)
-    return tree.places[span.span_id].shelters > at_top
+def _next_agent(handoff: Span, agents: list[Span]) -> str:
+    """Name of the first agent, of those in order of their start, that began after a hand-off."""
+    index = bisect_left(agents, handoff.started_ns, key=lambda agent: agent.started_ns)
+    return agents[index].name if index < len(agents) else UNKNOWN

@@ -6,12 +6,14 @@ from typing import Protocol
 import msgspec
 
 from tocsin.meters.observer import Observer
+from tocsin.model.label import UNKNOWN
+from tocsin.model.run import Run
 from tocsin.model.span import Cost, Kind, Observation, Span
 from tocsin.runs.conversations import Conversations
-from tocsin.runs.fold import CALLS, FoldedRun
-from tocsin.runs.retries import RetryWatch
+from tocsin.runs.fold import FoldedRun
 from tocsin.runs.spend import DailySpend
 from tocsin.runs.traces import Settled
+from tocsin.runs.tree import CALLS
 from tocsin.store.base import StoredRun, StoredSpan
 
 __all__ = ["Prices", "RunCounter"]
@@ -54,38 +56,34 @@ class RunCounter:
                 runs.append(_stored_run(folded))
             if is_new:
                 self._run_ended(folded)
+        spans += [
+            StoredSpan(span=_uncounted(span), workflow=span.workflow or UNKNOWN)
+            for span in settled.rest
+            if span.span_id in settled.fresh
+        ]
         return spans, runs
 
     def _spans(self, folded: FoldedRun, fresh: frozenset[str]) -> list[StoredSpan]:
-        counted = {span.span_id: span for span in folded.counted}
-        retries = RetryWatch()
         rows: list[StoredSpan] = []
-        for span in sorted(folded.spans, key=lambda span: span.ended_ns):
-            work = counted.get(span.span_id)
-            observation = self._observe(folded, work or _uncounted(span), retries)
+        for placed in folded.spans:
+            cost = provider = None
+            span = placed.span if placed.counted else _uncounted(placed.span)
+            if span.kind in CALLS:
+                cost, provider = self._prices.cost(span), self._prices.provider(span)
+                _add_cost(folded.run, span, cost)
             if span.span_id not in fresh:
                 continue
+            observation = Observation(
+                span=span,
+                workflow=folded.run.workflow,
+                provider=provider,
+                cost=cost,
+                retry=placed.retry,
+            )
             rows.append(StoredSpan.of(observation, folded.run.run_id))
-            if work is not None:
+            if placed.counted:
                 self._span_ended(observation)
         return rows
-
-    def _observe(self, folded: FoldedRun, span: Span, retries: RetryWatch) -> Observation:
-        run = folded.run
-        cost = provider = None
-        is_retry = span.is_retry
-        if span.kind in CALLS:
-            cost, provider = self._prices.cost(span), self._prices.provider(span)
-            if cost is not None:
-                run.priced_calls += 1
-                run.cost_usd += cost.total
-            elif span.usage is not None:
-                run.unpriced_calls += 1
-        elif span.kind is Kind.TOOL and folded.reported is None:
-            is_retry = retries.is_retry(span) or is_retry
-        return Observation(
-            span=span, workflow=run.workflow, provider=provider, cost=cost, retry=is_retry
-        )
 
     def _run_started(self, folded: FoldedRun) -> None:
         for observer in self._observers:
@@ -105,6 +103,14 @@ class RunCounter:
             observer.run_ended(folded.run, turns)
 
 
+def _add_cost(run: Run, span: Span, cost: Cost | None) -> None:
+    if cost is not None:
+        run.priced_calls += 1
+        run.cost_usd += cost.total
+    elif span.usage is not None:
+        run.unpriced_calls += 1
+
+
 def _uncounted(span: Span) -> Span:
     """A call that only repeats another is kept as structure, or sums would count it twice."""
     if span.kind in CALLS:
@@ -113,5 +119,5 @@ def _uncounted(span: Span) -> Span:
 
 
 def _stored_run(folded: FoldedRun) -> StoredRun:
-    first = folded.spans[0]
-    return StoredRun(run=folded.run, service=first.service, environment=first.environment)
+    root = folded.root
+    return StoredRun(run=folded.run, service=root.service, environment=root.environment)

@@ -63,12 +63,11 @@ def embedded_wiring(_config: Path | None, data: Path, registry: Registry) -> Wir
     from tocsin.runs.traces import TraceBook
     from tocsin.serve.counting import RunCounter
     from tocsin.serve.trace_sink import TraceSink
-    from tocsin.sources.dialects.tables import SILENT
     from tocsin.store.embedded.store import EmbeddedStore
 
     store = EmbeddedStore(data / STORE)
     counter = RunCounter(PriceBook(), [Recorder(registry)])
-    sink = TraceSink(store, TraceBook(silent=SILENT), counter, registry)
+    sink = TraceSink(store, TraceBook(), counter, registry)
     return Wiring(
         check=check,
         process=sink.decode,

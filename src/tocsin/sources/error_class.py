@@ -6,14 +6,14 @@ from typing import Final
 
 from tocsin.model.span import ErrorClass
 
-__all__ = ["classify_exception", "classify_status", "classify_text"]
+__all__ = ["classify_exception", "classify_name", "classify_status", "classify_text"]
 
 MAX_TEXT: Final = 1000
 """Characters of an error text that are looked at; the reason is at its start."""
 
 CANCELLATIONS: Final = (asyncio.CancelledError, KeyboardInterrupt, SystemExit, GeneratorExit)
 STATUS: Final = re.compile(
-    r"(?:error code|status(?: code)?|http(?: error)?)\D{0,3}([1-5]\d\d)\b", re.I
+    r"(?:error code|status(?:[ _]code)?|http(?: error)?)\D{0,3}([45]\d\d)\b", re.I
 )
 SPECIFIC: Final = (
     (ErrorClass.CONTEXT_LENGTH, re.compile(r"context_length|context window|maximum context", re.I)),
@@ -29,7 +29,7 @@ GENERAL: Final = (
     ),
     (
         ErrorClass.SERVER_ERROR,
-        re.compile(r"server.?error|server had an error|internal error|unavailable", re.I),
+        re.compile(r"server.?(?:had an )?error|internal error|unavailable", re.I),
     ),
     (ErrorClass.BAD_REQUEST, re.compile(r"bad request|invalid.?request|not_found", re.I)),
 )
@@ -42,16 +42,17 @@ STATUS_CLASSES: Final = {
     529: ErrorClass.RATE_LIMIT,
 }
 EXCEPTION_NAMES: Final = (
-    (ErrorClass.RATE_LIMIT, "RateLimit"),
-    (ErrorClass.TIMEOUT, "Timeout"),
-    (ErrorClass.CONNECTION, "Connect"),
-    (ErrorClass.CONNECTION, "NetworkError"),  # httpx: a stream that broke, without any text
-    (ErrorClass.CONNECTION, "RemoteProtocol"),
-    (ErrorClass.AUTH, "Authentication"),
-    (ErrorClass.AUTH, "PermissionDenied"),
-    (ErrorClass.SERVER_ERROR, "InternalServer"),
-    (ErrorClass.BAD_REQUEST, "BadRequest"),
+    (ErrorClass.CONTEXT_LENGTH, re.compile("contextwindow|contextlength")),
+    (ErrorClass.CONTENT_FILTER, re.compile("contentfilter|contentpolicy")),
+    (ErrorClass.RATE_LIMIT, re.compile("ratelimit|throttl|toomanyrequests|overloaded")),
+    (ErrorClass.TIMEOUT, re.compile("timeout|timedout|deadlineexceeded")),
+    (ErrorClass.CONNECTION, re.compile("connect|networkerror|remoteprotocol")),
+    (ErrorClass.AUTH, re.compile("authentication|permissiondenied|unauthori[sz]ed")),
+    (ErrorClass.SERVER_ERROR, re.compile("servererror|serviceunavailable")),
+    (ErrorClass.BAD_REQUEST, re.compile("badrequest|invalidrequest|notfound|unprocessable")),
+    (ErrorClass.CANCELLED, re.compile("cancell?ed")),
 )
+"""By the name of an exception or an error type, lower-case and without underscores."""
 
 
 def classify_status(status: int, text: str = "") -> ErrorClass:
@@ -83,10 +84,21 @@ def classify_exception(error: BaseException) -> ErrorClass:
     if isinstance(status, int) and not isinstance(status, bool) and 400 <= status < 600:
         return classify_status(status, text)
     names = " ".join(kind.__name__ for kind in type(error).__mro__[:4])
-    for found, name in EXCEPTION_NAMES:
-        if name in names:
-            return found
-    return classify_text(text)
+    return classify_name(names, text) or classify_text(text)
+
+
+def classify_name(name: str, text: str = "") -> ErrorClass | None:
+    """Class of an exception by its type's name, None where that says nothing.
+
+    The name may also be an API's error type (`rate_limit_error`) or an HTTP status. The text tells
+    apart the several meanings of a bad request.
+    """
+    if len(name) == len("400") and name.isdecimal() and int(name) >= 400:
+        return classify_status(int(name), text)
+    found = _first(EXCEPTION_NAMES, name[:MAX_TEXT].lower().replace("_", ""))
+    if found is ErrorClass.BAD_REQUEST:
+        return _first(SPECIFIC, text[:MAX_TEXT].partition("\n")[0]) or found
+    return found
 
 
 def _first(table: tuple[tuple[ErrorClass, re.Pattern[str]], ...], text: str) -> ErrorClass | None:

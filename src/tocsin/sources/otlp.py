@@ -1,59 +1,118 @@
-"""An OTLP trace request -> Spans."""
+"""An OTLP trace request -> spans; what cannot be used is counted, and costs nothing else."""
 
 import time
 from collections import Counter
 from collections.abc import Iterator
-from typing import Final
+from functools import lru_cache
+from typing import Any, Final
 
 import msgspec
 
 from tocsin.model.span import Span
-from tocsin.sources.dialects.read import read_span
-from tocsin.sources.dialects.tables import WANTED
-from tocsin.sources.otlp_wire import RawSpan, decode_json, decode_protobuf
+from tocsin.sources.dialects.all import VOCABULARY
+from tocsin.sources.dialects.plan import Readers
+from tocsin.sources.dialects.reading import Origin, origin_of
+from tocsin.sources.dialects.span import decode_span
+from tocsin.sources.otlp_json import parse_json
+from tocsin.sources.otlp_wire import Batch, RawSpan, Read, parse_protobuf
 
 __all__ = ["Decoded", "decode_traces"]
 
-MAX_FUTURE_NS: Final = 24 * 3600 * 1_000_000_000
+TRACE_ID_BYTES: Final = 16
+SPAN_ID_BYTES: Final = 8
+NO_TRACE: Final = bytes(TRACE_ID_BYTES)
+NO_SPAN: Final = bytes(SPAN_ID_BYTES)
 EARLIEST_NS: Final = 946_684_800 * 1_000_000_000
-"""2000-01-01: a span before it has no clock."""
+"""2000-01-01: a span from before it was made by a broken clock."""
+MAX_SCOPE: Final = 256
+MAX_AHEAD_NS: Final = 24 * 3600 * 1_000_000_000
+"""How far a sender's clock may be ahead of ours."""
 
 
-class Decoded(msgspec.Struct):
-    """Spans of a request, and why others in it were left out."""
+class Decoded(msgspec.Struct, frozen=True):
+    """Spans of a request, in its order.
+
+    skipped: spans that are left out, by reason: unreadable, trace_id, span_id, no_time, past,
+    future. repaired: spans that are in `spans` although something of them was wrong: parent_id
+    (dropped), one_time (the other is missing, or the end lies before the start).
+    """
 
     spans: list[Span]
     skipped: Counter[str]
+    repaired: Counter[str]
 
 
 def decode_traces(body: bytes, *, is_json: bool, now_ns: int | None = None) -> Decoded:
-    """Read a request in either encoding.
+    """Read an ExportTraceServiceRequest in protobuf or OTLP/JSON.
 
-    A span whose ids or times cannot be right is left out and counted by reason. Raises
-    DecodeError for bytes that are no request at all.
+    now_ns: our wall clock, to tell spans of the future. Raises DecodeError where the body is no
+    such request.
     """
-    horizon = (time.time_ns() if now_ns is None else now_ns) + MAX_FUTURE_NS
-    decoded = Decoded([], Counter())
-    raws: Iterator[RawSpan] = (decode_json if is_json else decode_protobuf)(body, WANTED)
-    for raw in raws:
-        reason = fault(raw, horizon)
-        if reason is None:
-            decoded.spans.append(read_span(raw))
-        else:
-            decoded.skipped[reason] += 1
+    latest_ns = (time.time_ns() if now_ns is None else now_ns) + MAX_AHEAD_NS
+    decoded = Decoded([], Counter(), Counter())
+    batches: Iterator[Batch] = (parse_json if is_json else parse_protobuf)(body)
+    for batch in batches:
+        if batch.unreadable:
+            decoded.skipped["unreadable"] += batch.unreadable
+        origin = _origin(batch)
+        for raw in batch.spans:
+            fields = _ids(raw, decoded, latest_ns)
+            if fields is not None:
+                decoded.spans.append(decode_span(raw, fields, origin))
     return decoded
 
 
-def fault(raw: RawSpan, horizon_ns: int) -> str | None:
-    """Why a span cannot be used; None where it can."""
-    if len(raw.trace_id) != 32 or not raw.trace_id.strip("0"):
-        return "trace id"
-    if len(raw.span_id) != 16 or not raw.span_id.strip("0"):
-        return "span id"
-    if raw.parent_id is not None and len(raw.parent_id) != 16:
-        return "parent id"
-    if not EARLIEST_NS <= raw.started_ns <= horizon_ns:
-        return "start time"
-    if raw.ended_ns > horizon_ns:
-        return "end time"
-    return None
+def _origin(batch: Batch) -> Origin:
+    readers = _readers(batch.read, _foreign(batch.scope[:MAX_SCOPE]))
+    return origin_of(readers, batch.scope, batch.service, batch.environment)
+
+
+_foreign = lru_cache(maxsize=256)(VOCABULARY.foreign_to)
+
+
+@lru_cache(maxsize=16)
+def _readers(read: Read, foreign: frozenset[str]) -> Readers:
+    """Ways to read one wire format in scopes of one sort, of which there are few."""
+    return Readers(read, foreign)
+
+
+def _ids(raw: RawSpan, decoded: Decoded, latest_ns: int) -> dict[str, Any] | None:
+    """A span's ids and times, repaired where that is possible; None where it is not."""
+    trace_id, span_id, parent_id = raw.trace_id, raw.span_id, raw.parent_span_id
+    if len(trace_id) != TRACE_ID_BYTES or trace_id == NO_TRACE:
+        decoded.skipped["trace_id"] += 1
+        return None
+    if len(span_id) != SPAN_ID_BYTES or span_id == NO_SPAN:
+        decoded.skipped["span_id"] += 1
+        return None
+    if parent_id and (len(parent_id) != SPAN_ID_BYTES or parent_id in (span_id, NO_SPAN)):
+        if parent_id != NO_SPAN:
+            decoded.repaired["parent_id"] += 1
+        parent_id = b""
+    times = _times(raw, decoded, latest_ns)
+    if times is None:
+        return None
+    return {
+        "trace_id": trace_id.hex(),
+        "span_id": span_id.hex(),
+        "parent_id": parent_id.hex() if parent_id else None,
+        "started_ns": times[0],
+        "ended_ns": times[1],
+    }
+
+
+def _times(raw: RawSpan, decoded: Decoded, latest_ns: int) -> tuple[int, int] | None:
+    """Start and end of a span in nanoseconds, None where it has none or they cannot be."""
+    started_ns, ended_ns = raw.start_time_unix_nano, raw.end_time_unix_nano
+    if EARLIEST_NS <= started_ns <= ended_ns <= latest_ns:
+        return started_ns, ended_ns
+    if started_ns <= 0 and ended_ns <= 0:
+        decoded.skipped["no_time"] += 1
+        return None
+    started_ns = started_ns if started_ns > 0 else ended_ns
+    ended_ns = max(started_ns, ended_ns)
+    if ended_ns > latest_ns or started_ns < EARLIEST_NS:
+        decoded.skipped["future" if ended_ns > latest_ns else "past"] += 1
+        return None
+    decoded.repaired["one_time"] += 1
+    return started_ns, ended_ns

@@ -1,120 +1,260 @@
-"""OTLP/JSON, typed by msgspec: ids are hex, 64-bit integers are strings or numbers."""
+"""OTLP/JSON trace requests -> the same batches as otlp_wire makes of protobuf."""
 
-from typing import Any, TypeAlias
+import base64
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
 from tocsin.errors import DecodeError
 from tocsin.sources.any_value import Value
+from tocsin.sources.otlp_wire import ENVIRONMENTS, Batch, RawEvent, RawStatus
 
-__all__ = ["TraceRequestJson", "decode_request", "json_value"]
+__all__ = ["parse_json"]
 
-Int64: TypeAlias = int | str
+MAX_DEPTH: Final = 4
+MAX_ITEMS: Final = 64
+MAX_DIGITS: Final = 20
+STATUS_CODES: Final = {"STATUS_CODE_UNSET": 0, "STATUS_CODE_OK": 1, "STATUS_CODE_ERROR": 2}
+
+T = TypeVar("T")
 
 
-class JsonMessage(msgspec.Struct, rename="camel"):
-    """A message whose fields are lowerCamelCase in JSON."""
+class Camel(msgspec.Struct, rename="camel", frozen=True):
+    """JSON names are the protobuf names in camel case; unknown ones are skipped."""
 
 
-class KeyValueJson(JsonMessage):
-    """One attribute."""
+class KeyValue(Camel, frozen=True):
+    """An attribute; its value is decoded when it is asked for."""
 
     key: str = ""
-    value: dict[str, Any] | None = None
+    value: msgspec.Raw = msgspec.Raw(b"null")
 
 
-class ResourceJson(JsonMessage):
-    """Who sent it."""
+class Resource(Camel, frozen=True):
+    """Who sent the spans."""
 
-    attributes: list[KeyValueJson] = []
+    attributes: list[KeyValue] = []
 
 
-class ScopeJson(JsonMessage):
-    """Which instrumentation made it."""
+class Scope(Camel, frozen=True):
+    """Which instrumentation made the spans."""
 
     name: str = ""
 
 
-class StatusJson(JsonMessage):
-    """How a span ended."""
+class ScopeSpans(Camel, frozen=True):
+    """Spans, each still JSON: a broken one must not cost the others."""
+
+    scope: Scope | None = None
+    spans: list[msgspec.Raw] = []
+
+
+class ResourceSpans(Camel, frozen=True):
+    """Spans of one process."""
+
+    resource: Resource | None = None
+    scope_spans: list[ScopeSpans] = []
+
+
+class Request(Camel, frozen=True):
+    """ExportTraceServiceRequest."""
+
+    resource_spans: list[ResourceSpans] = []
+
+
+class JsonStatus(Camel, frozen=True):
+    """A span's status; enums may be numbers or names."""
 
     code: int | str = 0
     message: str = ""
 
 
-class EventJson(JsonMessage):
-    """Something that happened in a span."""
+class JsonEvent(Camel, frozen=True):
+    """Something that happened during a span."""
 
-    time_unix_nano: Int64 = 0
+    time_unix_nano: int | str = 0
     name: str = ""
-    attributes: list[KeyValueJson] = []
+    attributes: list[KeyValue] = []
 
 
-class SpanJson(JsonMessage):
-    """A span."""
+class JsonSpan(Camel, frozen=True):
+    """A span; ids are hexadecimal, 64-bit integers may be text."""
 
     trace_id: str = ""
     span_id: str = ""
-    parent_span_id: str = ""
+    parent_span_id: str | None = None
     name: str = ""
-    start_time_unix_nano: Int64 = 0
-    end_time_unix_nano: Int64 = 0
-    attributes: list[KeyValueJson] = []
-    events: list[EventJson] = []
-    status: StatusJson = msgspec.field(default_factory=StatusJson)
+    start_time_unix_nano: int | str = 0
+    end_time_unix_nano: int | str = 0
+    attributes: list[KeyValue] = []
+    events: list[JsonEvent] = []
+    status: JsonStatus | None = None
 
 
-class ScopeSpansJson(JsonMessage):
-    """Spans of one scope."""
+class Array(Camel, Generic[T], frozen=True):
+    """Wrapper of array and map values."""
 
-    scope: ScopeJson = msgspec.field(default_factory=ScopeJson)
-    spans: list[SpanJson] = []
-
-
-class ResourceSpansJson(JsonMessage):
-    """Spans of one resource."""
-
-    resource: ResourceJson = msgspec.field(default_factory=ResourceJson)
-    scope_spans: list[ScopeSpansJson] = []
+    values: list[T] = []
 
 
-class TraceRequestJson(JsonMessage):
-    """ExportTraceServiceRequest."""
+class AnyValue(Camel, frozen=True):
+    """One of these is set."""
 
-    resource_spans: list[ResourceSpansJson] = []
+    string_value: str | None = None
+    bool_value: bool | None = None
+    int_value: int | str | None = None
+    double_value: float | str | None = None
+    bytes_value: str | None = None
+    array_value: Array[msgspec.Raw] | None = None
+    kvlist_value: Array[KeyValue] | None = None
 
 
-DECODER = msgspec.json.Decoder(TraceRequestJson)
+class Status(msgspec.Struct):
+    """RawStatus."""
+
+    code: int
+    message: str | bytes
 
 
-def decode_request(body: bytes) -> TraceRequestJson:
-    """Read a JSON request. Raises DecodeError that says what is wrong, and where."""
+class Event(msgspec.Struct):
+    """RawEvent."""
+
+    name: str | bytes
+    time_unix_nano: int
+    attributes: Mapping[str, Any]
+
+
+class Span(msgspec.Struct):
+    """RawSpan."""
+
+    trace_id: bytes
+    span_id: bytes
+    parent_span_id: bytes
+    name: str | bytes
+    start_time_unix_nano: int
+    end_time_unix_nano: int
+    attributes: Mapping[str, Any]
+    events: Sequence[RawEvent]
+    status: RawStatus
+
+
+REQUEST: Final = msgspec.json.Decoder(Request)
+SPAN: Final = msgspec.json.Decoder(JsonSpan)
+ANY_VALUE: Final = msgspec.json.Decoder(AnyValue)
+BROKEN: Final = (msgspec.MsgspecError, ValueError, RecursionError)
+"""msgspec raises ValueError for text that is no UTF-8 in places."""
+
+
+def parse_json(body: bytes) -> Iterator[Batch]:
+    """Read an ExportTraceServiceRequest in OTLP/JSON.
+
+    Raises DecodeError where the body is not one. A span that is not of a span's form is counted
+    in its batch's `unreadable`.
+    """
     try:
-        return DECODER.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise DecodeError(f"not an OTLP/JSON trace request: {error}") from error
+        request = REQUEST.decode(body)
+    except BROKEN as error:
+        raise DecodeError(f"the body is no OTLP trace request in JSON: {error}") from error
+    for resource_spans in request.resource_spans:
+        resource = _table(resource_spans.resource.attributes) if resource_spans.resource else {}
+        names = ("service.name", *ENVIRONMENTS)
+        service, new, old = (_text(resource.get(name)) for name in names)
+        for scope_spans in resource_spans.scope_spans:
+            spans = [span for raw in scope_spans.spans if (span := _span(raw)) is not None]
+            scope = scope_spans.scope.name if scope_spans.scope else ""
+            missing = len(scope_spans.spans) - len(spans)
+            yield Batch(service, new or old, scope, spans, read_json_value, missing)
 
 
-def json_value(value: dict[str, Any] | None, depth: int = 0) -> Value:
-    """Read an AnyValue; None for what is empty, unknown or too deep."""
-    if not value or depth > 4:
+def read_json_value(raw: Any) -> Value:
+    """Decode an attribute's value; None where it is unset, broken or nested too deep."""
+    return _value(raw, 0)
+
+
+def _value(raw: bytes | msgspec.Raw, depth: int) -> Value:
+    try:
+        value = ANY_VALUE.decode(raw)
+        return _scalar(value) if depth >= MAX_DEPTH else _any_value(value, depth)
+    except BROKEN:
         return None
-    kind, content = next(iter(value.items()))
-    match kind:
-        case "stringValue" | "boolValue" | "doubleValue" | "bytesValue":
-            return content if isinstance(content, str | bool | int | float) else None
-        case "intValue":
-            try:
-                return int(content)
-            except (TypeError, ValueError):
-                return None
-        case "arrayValue" if isinstance(content, dict):
-            items = content.get("values", [])
-            return tuple(json_value(item, depth + 1) for item in items if isinstance(item, dict))
-        case "kvlistValue" if isinstance(content, dict):
-            pairs = [pair for pair in content.get("values", []) if isinstance(pair, dict)]
-            return {
-                str(pair.get("key", "")): json_value(pair.get("value"), depth + 1) for pair in pairs
-            }
-        case _:
-            return None
+
+
+def _any_value(value: AnyValue, depth: int) -> Value:
+    if value.array_value is not None:
+        items = [_value(raw, depth + 1) for raw in value.array_value.values[:MAX_ITEMS]]
+        return tuple(
+            item if isinstance(item, str) else str(item)
+            for item in items
+            if isinstance(item, str | bool | int | float)
+        )
+    if value.kvlist_value is not None:
+        pairs = value.kvlist_value.values[:MAX_ITEMS]
+        return {pair.key: _value(pair.value, depth + 1) for pair in pairs}
+    return _scalar(value)
+
+
+def _scalar(value: AnyValue) -> Value:
+    if value.string_value is not None:
+        return value.string_value
+    if value.int_value is not None:
+        return _integer(value.int_value)
+    if value.double_value is not None:
+        return float(value.double_value)
+    if value.bytes_value is not None:
+        return base64.b64decode(value.bytes_value)
+    return value.bool_value
+
+
+def _span(raw: msgspec.Raw) -> Span | None:
+    try:
+        span = SPAN.decode(raw)
+        return Span(
+            trace_id=_id(span.trace_id),
+            span_id=_id(span.span_id),
+            parent_span_id=_id(span.parent_span_id or ""),
+            name=span.name,
+            start_time_unix_nano=_integer(span.start_time_unix_nano),
+            end_time_unix_nano=_integer(span.end_time_unix_nano),
+            attributes=_table(span.attributes),
+            events=[_event(event) for event in span.events],
+            status=_status(span.status),
+        )
+    except BROKEN:
+        return None
+
+
+def _event(event: JsonEvent) -> Event:
+    return Event(event.name, _integer(event.time_unix_nano), _table(event.attributes))
+
+
+def _status(status: JsonStatus | None) -> Status:
+    if status is None:
+        return Status(0, "")
+    code = status.code
+    return Status(code if isinstance(code, int) else STATUS_CODES.get(code, 0), status.message)
+
+
+def _table(attributes: list[KeyValue]) -> dict[str, bytes]:
+    return {pair.key: bytes(pair.value) for pair in attributes}
+
+
+def _text(raw: bytes | None) -> str | None:
+    value = None if raw is None else read_json_value(raw)
+    return value if isinstance(value, str) and value else None
+
+
+def _id(text: str) -> bytes:
+    """Bytes of a hexadecimal id; text that is none becomes bytes of no id's length."""
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        return b"?"
+
+
+def _integer(value: int | str) -> int:
+    if isinstance(value, int):
+        return value
+    if len(value) > MAX_DIGITS:
+        raise ValueError("not a 64-bit integer")
+    return int(value)

@@ -1,125 +1,170 @@
-"""OTLP trace requests -> raw spans, decoding only the attributes that somebody wants.
+"""OTLP trace requests as protobuf or JSON -> batches of raw spans, attributes still undecoded.
 
-Protobuf is parsed by a reduced descriptor in which `repeated KeyValue attributes` is declared as
-`map<string, bytes>`: the two are the same on the wire, so the C parser builds the dictionary and
-leaves each value undecoded.
+The protobuf side uses a reduced descriptor made here, without protoc. `attributes` is declared as
+`map<string, bytes>`, which has the same wire form as OTLP's `repeated KeyValue`: protobuf's C core
+then builds a hash table of undecoded values, and only those asked for are decoded. The descriptor
+says proto2, because proto3 refuses a whole request over one string that is no UTF-8.
 """
 
-from collections.abc import Iterator
-from typing import Any, Final, TypeAlias
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final, Protocol, TypeAlias
 
 import msgspec
-from google.protobuf.message import DecodeError as ProtobufDecodeError
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError as ProtobufError
 
 from tocsin.errors import DecodeError
-from tocsin.sources.any_value import Value, decode_value
-from tocsin.sources.otlp_descriptor import TraceRequest
-from tocsin.sources.otlp_json import TraceRequestJson, decode_request, json_value
+from tocsin.sources.any_value import Value, decode_any_value
 
-__all__ = ["Attributes", "RawEvent", "RawSpan", "decode_json", "decode_protobuf"]
+__all__ = ["Batch", "RawEvent", "RawSpan", "Read", "parse_protobuf", "text"]
 
-Attributes: TypeAlias = dict[str, Value]
+Read: TypeAlias = Callable[[Any], Value]
+"""Decodes an attribute's value; None for what it cannot read."""
 
-MAX_EVENTS: Final = 64
-"""Events of a span that are looked at: some dialects write one for every streamed chunk."""
-MAX_ATTRIBUTES: Final = 2_048
-"""Attributes of a span that are looked at."""
+ENVIRONMENTS: Final = ("deployment.environment.name", "deployment.environment")
 
 
-class RawEvent(msgspec.Struct, frozen=True):
-    """A span's event: its name, time and wanted attributes."""
+class RawStatus(Protocol):
+    """A span's status; code 2 is an error."""
 
-    name: str
-    time_ns: int
-    attributes: Attributes
+    code: int
+    message: str | bytes
 
 
-class RawSpan(msgspec.Struct, frozen=True):
-    """A span as it was sent, with its wanted attributes only. Ids are lower-case hex."""
+class RawEvent(Protocol):
+    """Something that happened during a span."""
 
-    trace_id: str
-    span_id: str
-    parent_id: str | None
-    name: str
-    started_ns: int
-    ended_ns: int
-    is_error: bool
-    status_message: str
+    name: str | bytes
+    time_unix_nano: int
+    attributes: Mapping[str, Any]
+
+
+class RawSpan(Protocol):
+    """A span as it came, in the names of its protobuf fields.
+
+    Texts are bytes where they are no UTF-8; attributes are read by the batch's `read`.
+    """
+
+    trace_id: bytes
+    span_id: bytes
+    parent_span_id: bytes
+    name: str | bytes
+    start_time_unix_nano: int
+    end_time_unix_nano: int
+    attributes: Mapping[str, Any]
+    events: Sequence[RawEvent]
+    status: RawStatus
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """Spans of one resource and scope.
+
+    unreadable: how many more spans there were that are not of the form of a span.
+    """
+
+    service: str | None
+    environment: str | None
     scope: str
-    resource: Attributes
-    attributes: Attributes
-    events: list[RawEvent]
+    spans: Sequence[RawSpan]
+    read: Read
+    unreadable: int = 0
 
 
-def decode_protobuf(body: bytes, wanted: frozenset[str]) -> Iterator[RawSpan]:
-    """Read a binary ExportTraceServiceRequest. Raises DecodeError if it is none."""
+def parse_protobuf(body: bytes) -> Iterator[Batch]:
+    """Read a serialized ExportTraceServiceRequest.
+
+    Raises DecodeError where the bytes are not one; a broken attribute value is None when read.
+    """
     try:
-        request: Any = TraceRequest.FromString(body)
-    except (ProtobufDecodeError, UnicodeDecodeError, ValueError) as error:
-        raise DecodeError(f"not an OTLP trace request: {error}") from error
-    for group in request.resource_spans:
-        resource = _wanted(group.resource.attributes, wanted)
-        for scoped in group.scope_spans:
-            scope = scoped.scope.name
-            for span in scoped.spans:
-                parent = span.parent_span_id
-                yield RawSpan(
-                    span.trace_id.hex(),
-                    span.span_id.hex(),
-                    parent.hex() if parent and any(parent) else None,
-                    span.name,
-                    span.start_time_unix_nano,
-                    span.end_time_unix_nano,
-                    span.status.code == 2,
-                    span.status.message,
-                    scope,
-                    resource,
-                    _wanted(span.attributes, wanted),
-                    [
-                        RawEvent(
-                            event.name, event.time_unix_nano, _wanted(event.attributes, wanted)
-                        )
-                        for event in span.events[:MAX_EVENTS]
-                    ],
-                )
+        request = Request.FromString(body)
+    except ProtobufError as error:
+        raise DecodeError("the body is no OTLP trace request in protobuf") from error
+    for resource_spans in request.resource_spans:
+        resource = resource_spans.resource.attributes
+        service = _resource_text(resource, "service.name")
+        environment = next(
+            filter(None, (_resource_text(resource, key) for key in ENVIRONMENTS)), None
+        )
+        for scope_spans in resource_spans.scope_spans:
+            yield Batch(
+                service,
+                environment,
+                text(scope_spans.scope.name),
+                scope_spans.spans,
+                decode_any_value,
+            )
 
 
-def _wanted(attributes: Any, wanted: frozenset[str]) -> Attributes:
-    if len(attributes) > MAX_ATTRIBUTES:
-        return {key: decode_value(attributes[key]) for key in wanted if key in attributes}
-    return {key: decode_value(attributes[key]) for key in attributes if key in wanted}
+def text(value: str | bytes) -> str:
+    """Text of a field, whatever can be read of it."""
+    return value if isinstance(value, str) else value.decode("utf-8", "replace")
 
 
-def decode_json(body: bytes, wanted: frozenset[str]) -> Iterator[RawSpan]:
-    """Read an OTLP/JSON ExportTraceServiceRequest. Raises DecodeError if it is none."""
-    request: TraceRequestJson = decode_request(body)
-    for group in request.resource_spans:
-        resource = _wanted_json(group.resource.attributes, wanted)
-        for scoped in group.scope_spans:
-            for span in scoped.spans:
-                parent = span.parent_span_id.lower()
-                yield RawSpan(
-                    span.trace_id.lower(),
-                    span.span_id.lower(),
-                    parent if parent.strip("0") else None,
-                    span.name,
-                    int(span.start_time_unix_nano),
-                    int(span.end_time_unix_nano),
-                    span.status.code in (2, "STATUS_CODE_ERROR"),
-                    span.status.message,
-                    scoped.scope.name,
-                    resource,
-                    _wanted_json(span.attributes, wanted),
-                    [
-                        RawEvent(
-                            event.name,
-                            int(event.time_unix_nano),
-                            _wanted_json(event.attributes, wanted),
-                        )
-                        for event in span.events[:MAX_EVENTS]
-                    ],
-                )
+def _resource_text(attributes: Mapping[str, bytes], key: str) -> str | None:
+    value = decode_any_value(attributes[key]) if key in attributes else None
+    return value if isinstance(value, str) and value else None
 
 
-def _wanted_json(attributes: list[Any], wanted: frozenset[str]) -> Attributes:
-    return {pair.key: json_value(pair.value) for pair in attributes if pair.key in wanted}
+PACKAGE: Final = "tocsin.otlp"
+FIELD: Final = descriptor_pb2.FieldDescriptorProto
+TYPES: Final = {
+    "string": FIELD.TYPE_STRING,
+    "bytes": FIELD.TYPE_BYTES,
+    "fixed64": FIELD.TYPE_FIXED64,
+    "int32": FIELD.TYPE_INT32,
+}
+MESSAGES: Final = {
+    "Request": ("resource_spans = 1 repeated ResourceSpans",),
+    "ResourceSpans": ("resource = 1 Resource", "scope_spans = 2 repeated ScopeSpans"),
+    "Resource": ("attributes = 1 map",),
+    "ScopeSpans": ("scope = 1 Scope", "spans = 2 repeated Span"),
+    "Scope": ("name = 1 string",),
+    "Span": (
+        "trace_id = 1 bytes",
+        "span_id = 2 bytes",
+        "parent_span_id = 4 bytes",
+        "name = 5 string",
+        "start_time_unix_nano = 7 fixed64",
+        "end_time_unix_nano = 8 fixed64",
+        "attributes = 9 map",
+        "events = 11 repeated Event",
+        "status = 15 Status",
+    ),
+    "Event": ("time_unix_nano = 1 fixed64", "name = 2 string", "attributes = 3 map"),
+    "Status": ("message = 2 string", "code = 3 int32"),
+}
+"""What is read of opentelemetry/proto/trace/v1/trace.proto; everything else is skipped."""
+
+
+def _request_class() -> type[Any]:
+    file = descriptor_pb2.FileDescriptorProto(
+        name="tocsin/otlp.proto", package=PACKAGE, syntax="proto2"
+    )
+    for name, fields in MESSAGES.items():
+        message = file.message_type.add(name=name)
+        for field in fields:
+            _add_field(message, *field.replace(" =", "").split())
+    pool = descriptor_pool.DescriptorPool()
+    pool.AddSerializedFile(file.SerializeToString())
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{PACKAGE}.Request"))
+
+
+def _add_field(message: descriptor_pb2.DescriptorProto, name: str, number: str, *kind: str) -> None:
+    field = message.field.add(name=name, number=int(number), label=FIELD.LABEL_OPTIONAL)
+    kind_name = kind[-1]
+    if kind_name == "map":
+        kind_name = f"{message.name}.AttributesEntry"
+        entry = message.nested_type.add(name="AttributesEntry")
+        entry.options.map_entry = True
+        _add_field(entry, "key", "1", "string")
+        _add_field(entry, "value", "2", "bytes")
+    if kind[0] in ("repeated", "map"):
+        field.label = FIELD.LABEL_REPEATED
+    if kind_name in TYPES:
+        field.type = TYPES[kind_name]
+    else:
+        field.type = FIELD.TYPE_MESSAGE
+        field.type_name = f".{PACKAGE}.{kind_name}"
+
+
+Request: Final = _request_class()

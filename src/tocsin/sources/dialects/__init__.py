@@ -1,1 +1,1 @@
-"""Raw OTLP spans -> Spans, whatever library wrote them: one file of tables per family."""
+"""Dialects of agent telemetry: a table for each family, and what reads them."""

@@ -1,59 +1,55 @@
-"""Frameworks that follow the GenAI conventions in their own way."""
+"""Families that need a line or two: Google ADK, CrewAI, smolagents, Haystack, Anthropic's SDK."""
 
 from tocsin.model.run import Outcome
 from tocsin.model.span import Kind
-from tocsin.sources.dialects.family import Family
-from tocsin.sources.otlp_wire import RawSpan
+from tocsin.sources.dialects.table import Dialect, KindRule, Names, name_starts
 
-__all__ = ["FAMILIES", "NOT_PROVIDERS"]
+__all__ = ["ANTHROPIC", "CREWAI", "GOOGLE_ADK", "HAYSTACK", "SMOLAGENTS"]
 
-NOT_PROVIDERS = frozenset(
-    {
-        "strands-agents",
-        "langgraph",
-        "langchain",
-        "crewai",
-        "microsoft.agent_framework",
-        "llamaindex",
-    }
-)
-"""Values of provider attributes that name the framework, not who serves the model."""
-
-
-def by_literal_name(span: RawSpan) -> Kind | None:
-    """Spans that nothing but their names tell apart."""
-    if span.name == "workflow.run":
-        return Kind.RUN
-    if span.name.startswith("executor.process"):
-        return Kind.STEP
-    if span.name == "litellm_request":
-        return Kind.LLM
-    return None
-
-
-def raw_request(span: RawSpan) -> Kind | None:
-    """LiteLLM's child span, which repeats its parent's call."""
-    return Kind.OTHER if span.name == "raw_gen_ai_request" else None
-
-
-LITELLM = Family(kinds={5: raw_request, 80: by_literal_name})
-
-MICROSOFT = Family(sources={"workflow": ("workflow.name",)})
-
-PYDANTIC_AI = Family(
-    sources={"retry": ("pydantic_ai.tool.retry.attempt",), "agent": ("agent_name",)},
-    outcomes=((r"UsageLimitExceeded", Outcome.MAX_TURNS),),
+GOOGLE_ADK = Dialect(
+    endings={Outcome.MAX_TURNS: r"LlmCallsLimitExceeded|Max number of llm calls limit"},
+    no_providers=("gcp.vertex.agent",),
 )
 
-LANGCHAIN = Family(outcomes=((r"GraphRecursionError|recursion limit", Outcome.MAX_TURNS),))
-
-GOOGLE_ADK = Family(
-    outcomes=((r"LlmCallsLimitExceeded|max number of llm calls", Outcome.MAX_TURNS),)
+CREWAI = Dialect(
+    names=Names(workflow=("crewai.crew.name",), agent=("crewai.agent.role",)),
+    private_scopes=("opentelemetry.instrumentation.crewai",),
+    no_providers=("crewai",),
 )
 
-CREWAI = Family(
-    sources={"workflow": ("crewai.crew.name",)},
-    names=(("openinference.instrumentation.crewai", r"^(.+?)\.(?:run|kickoff|_execute_core)$"),),
+SMOLAGENTS = Dialect(
+    endings={Outcome.MAX_TURNS: r"AgentMaxStepsError|Reached max steps"},
+    no_providers=("smolagents",),
 )
 
-FAMILIES = (LITELLM, MICROSOFT, PYDANTIC_AI, LANGCHAIN, GOOGLE_ADK, CREWAI)
+COMPONENTS = (
+    ("generator", Kind.LLM),
+    ("embedder", Kind.EMBEDDING),
+    ("retriever", Kind.RETRIEVAL),
+    ("ranker", Kind.RETRIEVAL),
+)
+"""By a part of the component's class name, in lower case."""
+
+HAYSTACK = Dialect(
+    name_rules=(
+        name_starts("", {"haystack.pipeline.run": Kind.RUN, "haystack.agent.run": Kind.AGENT}),
+    ),
+    kinds=(
+        KindRule(
+            rank=8,
+            attribute="haystack.component.type",
+            values={},
+            otherwise=lambda component: next(
+                (kind for part, kind in COMPONENTS if part in component), Kind.STEP
+            ),
+        ),
+    ),
+    names=Names(own_name=("haystack.component.name",)),
+    no_providers=("haystack",),
+)
+ANTHROPIC = Dialect(
+    names=Names(
+        service_tier=("anthropic.response.service_tier",),
+        finish_reason=("anthropic.message.stop_reason",),
+    ),
+)

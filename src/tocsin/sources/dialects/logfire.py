@@ -1,45 +1,38 @@
-"""Pydantic Logfire's own instrumentation of the OpenAI Agents SDK: templates for span names."""
+"""Pydantic Logfire's own instrumentations, whose span names are templates."""
 
 from tocsin.model.span import Kind
-from tocsin.sources.dialects.family import Family
-from tocsin.sources.otlp_wire import RawSpan
+from tocsin.sources.dialects.table import Dialect, Names, name_starts
 
-__all__ = ["FAMILY"]
+__all__ = ["LOGFIRE"]
 
-PREFIXES = (
-    ("Task: ", Kind.RUN),
-    ("Agent run", Kind.AGENT),
-    ("Turn ", Kind.STEP),
-    ("Responses API", Kind.LLM),
-    ("Chat completion", Kind.LLM),
-    ("Function: ", Kind.TOOL),
-    ("Handoff: ", Kind.HANDOFF),
-    ("Guardrail ", Kind.GUARDRAIL),
-)
+SPAN_NAMES = {
+    "Task: ": Kind.RUN,
+    "OpenAI Agents trace": Kind.STEP,
+    "Agent run": Kind.AGENT,
+    "Turn ": Kind.STEP,
+    "Responses API": Kind.LLM,
+    "Chat completion": Kind.LLM,
+    "Completion with": Kind.LLM,
+    "Message with": Kind.LLM,
+    "Embedding creation": Kind.EMBEDDING,
+    "Function: ": Kind.TOOL,
+    "Handoff: ": Kind.HANDOFF,
+    "Guardrail ": Kind.GUARDRAIL,
+}
 
-
-def by_template(span: RawSpan) -> Kind | None:
-    """Kind by the beginning of the span's name."""
-    if not span.scope.startswith("logfire"):
-        return None
-    return next((kind for prefix, kind in PREFIXES if span.name.startswith(prefix)), None)
-
-
-FAMILY = Family(
-    kinds={70: by_template},
-    wanted=("error",),
-    sources={
-        "conversation": ("group_id",),
-        "agent": ("agent_name", "name"),
-        "tool": ("name",),
-        "guardrail": ("name",),
-        "run": ("name",),
-        "arguments": ("input",),
-        "from_agent": ("from_agent",),
-        "to_agent": ("to_agent",),
-        "triggered": ("triggered",),
-        "response_id": ("response_id",),
-        "usage_json": ("gen_ai.usage.raw", "usage"),
-        "error_text": ("error",),
-    },
+LOGFIRE = Dialect(
+    name_rules=(name_starts("logfire", SPAN_NAMES),),
+    only_in="logfire",
+    names=Names(
+        own_name=("name",),
+        conversation=("group_id",),
+        agent=("agent_name",),
+        response_id=("response_id",),
+        usage_json=("usage",),
+        error_text=("error",),
+        arguments=("input",),
+        from_agent=("from_agent",),
+        to_agent=("to_agent",),
+        triggered=("triggered",),
+    ),
 )

@@ -1,48 +1,39 @@
-"""OpenInference (Arize Phoenix): llm.*, tool.* and openinference.span.kind."""
+"""OpenInference (Arize), all its instrumentors."""
 
 from tocsin.model.span import Kind
-from tocsin.sources.dialects.family import Family
-from tocsin.sources.otlp_wire import RawSpan
+from tocsin.sources.dialects.table import Dialect, KindRule, Names
 
-__all__ = ["FAMILY"]
+__all__ = ["OPENINFERENCE"]
 
 KINDS = {
-    "LLM": Kind.LLM,
-    "TOOL": Kind.TOOL,
-    "AGENT": Kind.AGENT,
-    "CHAIN": Kind.STEP,
-    "RETRIEVER": Kind.RETRIEVAL,
-    "RERANKER": Kind.RETRIEVAL,
-    "EMBEDDING": Kind.EMBEDDING,
-    "GUARDRAIL": Kind.GUARDRAIL,
-    "EVALUATOR": Kind.EVALUATOR,
+    "llm": Kind.LLM,
+    "tool": Kind.TOOL,
+    "agent": Kind.AGENT,
+    "chain": Kind.STEP,
+    "prompt": Kind.STEP,
+    "retriever": Kind.RETRIEVAL,
+    "reranker": Kind.RETRIEVAL,
+    "embedding": Kind.EMBEDDING,
+    "guardrail": Kind.GUARDRAIL,
+    "evaluator": Kind.EVALUATOR,
 }
 
-
-def by_span_kind(span: RawSpan) -> Kind | None:
-    """Kind by `openinference.span.kind`."""
-    kind = span.attributes.get("openinference.span.kind")
-    return KINDS.get(kind.upper()) if isinstance(kind, str) else None
-
-
-FAMILY = Family(
-    kinds={30: by_span_kind},
-    wanted=("openinference.span.kind",),
-    sources={
-        "conversation": ("session.id",),
-        "response_model": ("llm.response.model_name",),
-        "request_model": ("llm.request.model_name", "llm.model_name", "embedding.model_name"),
-        "provider": ("llm.provider", "llm.system"),
-        "input": ("llm.token_count.prompt",),
-        "output": ("llm.token_count.completion",),
-        "cache_read": ("llm.token_count.prompt_details.cache_read",),
-        "cache_write": ("llm.token_count.prompt_details.cache_write",),
-        "reasoning": ("llm.token_count.completion_details.reasoning",),
-        "agent": ("agent.name", "graph.node.id"),
-        "tool": ("tool.name",),
-        "arguments": ("tool.parameters",),
-        "finish_reason": ("llm.finish_reason",),
-        "cost": ("llm.cost.total",),
-    },
+OPENINFERENCE = Dialect(
+    kinds=(KindRule(rank=3, attribute="openinference.span.kind", values=KINDS),),
+    names=Names(
+        agent=("agent.name", "graph.node.id"),
+        tool=("tool.name",),
+        model=("llm.request.model_name", "llm.model_name", "embedding.model_name"),
+        response_model=("llm.response.model_name",),
+        provider=("llm.provider", "llm.system"),
+        finish_reason=("llm.finish_reason",),
+        cost_usd=("llm.cost.total",),
+        input_tokens=("llm.token_count.prompt",),
+        output_tokens=("llm.token_count.completion",),
+        cache_read=("llm.token_count.prompt_details.cache_read",),
+        cache_write=("llm.token_count.prompt_details.cache_write",),
+        reasoning=("llm.token_count.completion_details.reasoning",),
+        arguments=("input.value",),
+    ),
     first_token_events=("First Token Stream Event",),
 )

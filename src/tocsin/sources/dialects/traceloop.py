@@ -1,63 +1,56 @@
-"""OpenLLMetry (Traceloop): traceloop.span.kind around GenAI attributes of several ages."""
+"""Traceloop's OpenLLMetry."""
 
 from tocsin.model.span import Kind
-from tocsin.sources.dialects.family import Family
-from tocsin.sources.otlp_wire import RawSpan
+from tocsin.sources.dialects.table import Dialect, KindRule, Names
 
-__all__ = ["FAMILY"]
+__all__ = ["TRACELOOP"]
 
-STRUCTURE = {"workflow": Kind.RUN, "task": Kind.STEP}
-OTHERS = {
-    "agent": Kind.AGENT,
-    "tool": Kind.TOOL,
-    "handoff": Kind.HANDOFF,
-    "guardrail": Kind.GUARDRAIL,
-}
-REQUEST_TYPES = {
-    "chat": Kind.LLM,
-    "completion": Kind.LLM,
-    "embedding": Kind.EMBEDDING,
-    "rerank": Kind.RETRIEVAL,
-}
+ASSOCIATED = "traceloop.association.properties."
 
-
-def by_structure(span: RawSpan) -> Kind | None:
-    """Workflows and tasks, which also carry operation names that say less."""
-    kind = span.attributes.get("traceloop.span.kind")
-    return STRUCTURE.get(kind) if isinstance(kind, str) else None
-
-
-def by_span_kind(span: RawSpan) -> Kind | None:
-    """The other kinds of `traceloop.span.kind`."""
-    kind = span.attributes.get("traceloop.span.kind")
-    return OTHERS.get(kind) if isinstance(kind, str) else None
-
-
-def by_request_type(span: RawSpan) -> Kind | None:
-    """LLM calls of versions that name no operation."""
-    kind = span.attributes.get("llm.request.type")
-    return REQUEST_TYPES.get(kind) if isinstance(kind, str) else None
-
-
-FAMILY = Family(
-    kinds={10: by_structure, 40: by_span_kind, 50: by_request_type},
-    wanted=("traceloop.span.kind", "llm.request.type"),
-    sources={
-        "workflow": ("traceloop.workflow.name",),
-        "conversation": (
-            "traceloop.association.properties.session_id",
-            "traceloop.association.properties.thread_id",
+TRACELOOP = Dialect(
+    kinds=(
+        KindRule(
+            rank=1,
+            attribute="traceloop.span.kind",
+            values={"workflow": Kind.RUN, "task": Kind.STEP},
         ),
-        "input": ("llm.usage.prompt_tokens",),
-        "output": ("llm.usage.completion_tokens",),
-        "reasoning": ("llm.usage.reasoning_tokens",),
-        "tool": ("traceloop.entity.name",),
-        "arguments": ("traceloop.entity.input",),
-    },
-    names=(("opentelemetry.instrumentation", r"^(.+)\.(?:tool|agent|workflow|task)$"),),
-    first_token_events=("llm.content.completion.chunk",),
-    silent=(
-        "opentelemetry.instrumentation.openai_agents",
-        "opentelemetry.instrumentation.genai.openai_agents",
+        KindRule(
+            rank=4,
+            attribute="traceloop.span.kind",
+            values={
+                "agent": Kind.AGENT,
+                "tool": Kind.TOOL,
+                "handoff": Kind.HANDOFF,
+                "guardrail": Kind.GUARDRAIL,
+            },
+        ),
+        KindRule(
+            rank=5,
+            attribute="llm.request.type",
+            values={
+                **dict.fromkeys(("chat", "completion", "responses"), Kind.LLM),
+                "embedding": Kind.EMBEDDING,
+                "embeddings": Kind.EMBEDDING,
+                "rerank": Kind.RETRIEVAL,
+            },
+        ),
     ),
+    names=Names(
+        workflow=("traceloop.workflow.name",),
+        conversation=(f"{ASSOCIATED}session_id", f"{ASSOCIATED}thread_id"),
+        tool=("traceloop.entity.name",),
+        model=("llm.request.model",),
+        response_model=("llm.response.model",),
+        finish_reason=("llm.response.finish_reason", "llm.response.stop_reason"),
+        input_tokens=("llm.usage.prompt_tokens", "llm.usage.input_tokens"),
+        output_tokens=("llm.usage.completion_tokens", "llm.usage.output_tokens"),
+        cache_read=("llm.usage.cache_read_input_tokens",),
+        cache_write=("llm.usage.cache_creation_input_tokens",),
+        reasoning=("llm.usage.reasoning_tokens",),
+        status=("gen_ai.task.status",),
+        from_agent=("gen_ai.handoff.from_agent",),
+        to_agent=("gen_ai.handoff.to_agent",),
+    ),
+    first_token_events=(".content.completion.chunk",),
+    kept=(f"{ASSOCIATED}langgraph_node",),
 )

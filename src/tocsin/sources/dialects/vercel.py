@@ -1,50 +1,47 @@
-"""Vercel's AI SDK: ai.* attributes and ai.operationId."""
+"""The Vercel AI SDK."""
 
 from tocsin.model.span import Kind
-from tocsin.sources.dialects.family import Family
-from tocsin.sources.otlp_wire import RawSpan
+from tocsin.sources.dialects.table import Dialect, KindRule, Names
 
-__all__ = ["FAMILY"]
+__all__ = ["VERCEL"]
 
-
-def by_operation_id(span: RawSpan) -> Kind | None:
-    """Kind by `ai.operationId`: the inner do… spans are the calls, the outer ones agents."""
-    operation = span.attributes.get("ai.operationId")
-    if not isinstance(operation, str):
-        return None
-    if operation.endswith((".doGenerate", ".doStream")):
-        return Kind.LLM
-    if operation.endswith(".doEmbed"):
-        return Kind.EMBEDDING
-    return Kind.TOOL if operation == "ai.toolCall" else Kind.AGENT
+ENDINGS = (
+    (".dogenerate", Kind.LLM),
+    (".dostream", Kind.LLM),
+    (".doembed", Kind.EMBEDDING),
+    (".dorerank", Kind.RETRIEVAL),
+)
 
 
-FAMILY = Family(
-    kinds={60: by_operation_id},
-    wanted=("ai.operationId",),
-    sources={
-        "workflow": ("ai.telemetry.functionId",),
-        "conversation": ("ai.telemetry.metadata.sessionId",),
-        "response_model": ("ai.response.model",),
-        "request_model": ("ai.model.id",),
-        "provider": ("ai.model.provider",),
-        "input": ("ai.usage.inputTokens", "ai.usage.promptTokens", "ai.usage.tokens"),
-        "output": ("ai.usage.outputTokens", "ai.usage.completionTokens"),
-        "cache_read": (
-            "ai.usage.cachedInputTokens",
-            "ai.usage.inputTokenDetails.cacheReadTokens",
+def operation_kind(operation: str) -> Kind:
+    """Kind of an `ai.operationId`: the calls have names of their own, the rest is around them."""
+    return next((kind for end, kind in ENDINGS if operation.endswith(end)), Kind.AGENT)
+
+
+VERCEL = Dialect(
+    kinds=(
+        KindRule(
+            rank=6,
+            attribute="ai.operationId",
+            values={"ai.toolcall": Kind.TOOL},
+            otherwise=operation_kind,
         ),
-        "cache_write": ("ai.usage.inputTokenDetails.cacheWriteTokens",),
-        "reasoning": (
-            "ai.usage.reasoningTokens",
-            "ai.usage.outputTokenDetails.reasoningTokens",
-        ),
-        "first_token_ms": ("ai.response.msToFirstChunk",),
-        "agent": ("ai.telemetry.functionId",),
-        "tool": ("ai.toolCall.name",),
-        "arguments": ("ai.toolCall.args",),
-        "response_id": ("ai.response.id",),
-        "finish_reason": ("ai.response.finishReason",),
-    },
-    first_token_events=("ai.stream.firstChunk",),
+    ),
+    names=Names(
+        workflow=("ai.telemetry.functionId",),
+        conversation=("ai.telemetry.metadata.sessionId",),
+        tool=("ai.toolCall.name",),
+        model=("ai.model.id",),
+        response_model=("ai.response.model",),
+        provider=("ai.model.provider",),
+        response_id=("ai.response.id",),
+        finish_reason=("ai.response.finishReason",),
+        input_tokens=("ai.usage.inputTokens", "ai.usage.promptTokens", "ai.usage.tokens"),
+        output_tokens=("ai.usage.outputTokens", "ai.usage.completionTokens"),
+        cache_read=("ai.usage.cachedInputTokens", "ai.usage.inputTokenDetails.cacheReadTokens"),
+        cache_write=("ai.usage.inputTokenDetails.cacheWriteTokens",),
+        reasoning=("ai.usage.reasoningTokens",),
+        first_token_ms=("ai.response.msToFirstChunk",),
+        arguments=("ai.toolCall.args",),
+    ),
 )

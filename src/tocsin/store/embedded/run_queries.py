@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from tocsin.errors import QueryError
+from tocsin.store.adoption import spans_of_run
 from tocsin.store.base import (
     Conversation,
     RunOrder,
@@ -63,15 +64,18 @@ def run_view(cursor: Cursor, directory: Path, run_id: str) -> RunView | None:
         return None
     run = read_run(row)
     first_ns, last_ns = row[-2] - MARGIN_NS, None
-    where = f"run_id = $run_id AND started_ns >= {first_ns}"
+    where = f"trace_id = $trace_id AND started_ns >= {first_ns}"
     if run.run.outcome is not None:
         last_ns = row[-1] + MARGIN_NS
         where += f" AND started_ns <= {last_ns}"
     source = Relation.between(cursor, directory, first_ns, last_ns).select(SPAN_NAMES, where)
     rows = cursor.execute(
-        f"FROM ({source}) ORDER BY started_ns, ended_ns DESC, span_id", {"run_id": run_id}
+        f"FROM ({source}) ORDER BY started_ns, ended_ns DESC, span_id",
+        {"trace_id": run.run.trace_id},
     ).fetchall()
-    return RunView(run=run, spans=[read_span(row) for row in rows])
+    siblings = cursor.execute("SELECT run_id FROM runs WHERE trace_id = ?", [run.run.trace_id])
+    known = frozenset(row[0] for row in siblings.fetchall())
+    return RunView(run=run, spans=spans_of_run(run_id, known, [read_span(row) for row in rows]))
 
 
 def run_ids(cursor: Cursor, start: str, end: str, limit: int) -> list[str]:

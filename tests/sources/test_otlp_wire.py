@@ -3,7 +3,7 @@
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -28,7 +28,7 @@ from tests.fakes.otlp import (
 from tocsin.errors import DecodeError
 from tocsin.sources.otlp import Decoded
 from tocsin.sources.otlp_json import parse_json
-from tocsin.sources.otlp_wire import Batch, parse_protobuf
+from tocsin.sources.otlp_wire import Batch, RawEvent, RawSpan, parse_protobuf
 
 ATTRIBUTES = st.dictionaries(st.text(min_size=1, max_size=12), VALUES, max_size=6)
 AGENT_ATTRIBUTES = st.dictionaries(
@@ -80,19 +80,20 @@ def contents(batches: Iterator[Batch]) -> list[Any]:
             *(span.trace_id, span.span_id, span.parent_span_id, span.name),
             *(span.start_time_unix_nano, span.end_time_unix_nano),
             *(span.status.code, span.status.message),
-            {key: repr(batch.read(raw)) for key, raw in span.attributes.items()},
-            [
-                (
-                    e.name,
-                    e.time_unix_nano,
-                    {k: repr(batch.read(v)) for k, v in e.attributes.items()},
-                )
-                for e in span.events
-            ],
+            values(batch, span.attributes),
+            [(e.name, e.time_unix_nano, values(batch, e.attributes)) for e in events(batch, span)],
         )
         for batch in batches
-        for span in batch.spans
+        for span in filter(None, batch.spans)
     ]
+
+
+def values(batch: Batch, attributes: Mapping[str, Any]) -> dict[str, str]:
+    return {key: repr(batch.wire.value(raw)) for key, raw in attributes.items()}
+
+
+def events(batch: Batch, span: RawSpan) -> list[RawEvent]:
+    return list(filter(None, map(batch.wire.event, span.events)))
 
 
 def as_json(made: ExportTraceServiceRequest) -> bytes:
@@ -144,10 +145,10 @@ def test_reads_what_the_full_descriptor_reads(made: ExportTraceServiceRequest) -
             *(span.start_time_unix_nano, span.end_time_unix_nano),
             *(span.status.code, span.status.message),
             dict(span.attributes),
-            [(e.name, e.time_unix_nano, dict(e.attributes)) for e in span.events],
+            [(e.name, e.time_unix_nano, dict(e.attributes)) for e in events(batch, span)],
         )
         for batch in batches
-        for span in batch.spans
+        for span in filter(None, batch.spans)
     ]
     assert full_walk(made) == found
 
@@ -169,7 +170,22 @@ def test_the_last_of_equal_attribute_names_wins() -> None:
     (by_protobuf,) = parse_protobuf(made.SerializeToString())
     (by_json,) = parse_json(as_json(made))
     for batch in (by_protobuf, by_json):
-        assert "last" == batch.read(batch.spans[0].attributes["gen_ai.request.model"])
+        (one,) = filter(None, batch.spans)
+        assert "last" == batch.wire.value(one.attributes["gen_ai.request.model"])
+
+
+def test_a_broken_span_in_protobuf_costs_no_other() -> None:
+    made = request(otlp_span("MARKED"), otlp_span("whole"))
+    body = made.SerializeToString().replace(b"*\x06MARKED", b"*\x7fMARKED")
+    decoded = decode_protobuf(body)
+    assert (["whole"], {"unreadable": 1}) == ([s.name for s in decoded.spans], decoded.skipped)
+
+
+def test_a_broken_event_costs_no_span() -> None:
+    made = request(otlp_span("x", events=[("MARKED", 5, {}), ("exception", 6, {})], error="no"))
+    body = made.SerializeToString().replace(b"\x12\x06MARKED", b"\x12\x7fMARKED")
+    (span,) = decode_protobuf(body).spans
+    assert span.error is not None
 
 
 def test_text_that_is_no_utf8_costs_no_span() -> None:

@@ -14,7 +14,7 @@ from tocsin.sources.dialects.plan import Readers
 from tocsin.sources.dialects.reading import Origin, origin_of
 from tocsin.sources.dialects.span import decode_span
 from tocsin.sources.otlp_json import parse_json
-from tocsin.sources.otlp_wire import Batch, RawSpan, Read, parse_protobuf
+from tocsin.sources.otlp_wire import Batch, RawSpan, Wire, parse_protobuf
 
 __all__ = ["Decoded", "decode_traces"]
 
@@ -24,7 +24,6 @@ NO_TRACE: Final = bytes(TRACE_ID_BYTES)
 NO_SPAN: Final = bytes(SPAN_ID_BYTES)
 EARLIEST_NS: Final = 946_684_800 * 1_000_000_000
 """2000-01-01: a span from before it was made by a broken clock."""
-MAX_SCOPE: Final = 256
 MAX_AHEAD_NS: Final = 24 * 3600 * 1_000_000_000
 """How far a sender's clock may be ahead of ours."""
 
@@ -52,28 +51,27 @@ def decode_traces(body: bytes, *, is_json: bool, now_ns: int | None = None) -> D
     decoded = Decoded([], Counter(), Counter())
     batches: Iterator[Batch] = (parse_json if is_json else parse_protobuf)(body)
     for batch in batches:
-        if batch.unreadable:
-            decoded.skipped["unreadable"] += batch.unreadable
-        origin = _origin(batch)
+        origin = _origin(batch.wire, batch.scope, batch.service, batch.environment)
         for raw in batch.spans:
+            if raw is None:
+                decoded.skipped["unreadable"] += 1
+                continue
             fields = _ids(raw, decoded, latest_ns)
             if fields is not None:
                 decoded.spans.append(decode_span(raw, fields, origin))
     return decoded
 
 
-def _origin(batch: Batch) -> Origin:
-    readers = _readers(batch.read, _foreign(batch.scope[:MAX_SCOPE]))
-    return origin_of(readers, batch.scope, batch.service, batch.environment)
-
-
-_foreign = lru_cache(maxsize=256)(VOCABULARY.foreign_to)
+@lru_cache(maxsize=1024)
+def _origin(wire: Wire, scope: str, service: str | None, environment: str | None) -> Origin:
+    """Senders are few, and send many batches."""
+    return origin_of(_readers(wire, VOCABULARY.foreign_to(scope)), scope, service, environment)
 
 
 @lru_cache(maxsize=16)
-def _readers(read: Read, foreign: frozenset[str]) -> Readers:
+def _readers(wire: Wire, foreign: frozenset[str]) -> Readers:
     """Ways to read one wire format in scopes of one sort, of which there are few."""
-    return Readers(read, foreign)
+    return Readers(wire, foreign)
 
 
 def _ids(raw: RawSpan, decoded: Decoded, latest_ns: int) -> dict[str, Any] | None:

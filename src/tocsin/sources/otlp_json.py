@@ -8,7 +8,15 @@ import msgspec
 
 from tocsin.errors import DecodeError
 from tocsin.sources.any_value import Value
-from tocsin.sources.otlp_wire import ENVIRONMENTS, Batch, RawEvent, RawStatus
+from tocsin.sources.otlp_wire import (
+    ENVIRONMENT,
+    MAX_ORIGIN,
+    OLD_ENVIRONMENT,
+    Batch,
+    RawStatus,
+    Wire,
+    bounded,
+)
 
 __all__ = ["parse_json"]
 
@@ -88,7 +96,7 @@ class JsonSpan(Camel, frozen=True):
     start_time_unix_nano: int | str = 0
     end_time_unix_nano: int | str = 0
     attributes: list[KeyValue] = []
-    events: list[JsonEvent] = []
+    events: list[msgspec.Raw] = []
     status: JsonStatus | None = None
 
 
@@ -135,12 +143,13 @@ class Span(msgspec.Struct):
     start_time_unix_nano: int
     end_time_unix_nano: int
     attributes: Mapping[str, Any]
-    events: Sequence[RawEvent]
+    events: Sequence[Any]
     status: RawStatus
 
 
 REQUEST: Final = msgspec.json.Decoder(Request)
 SPAN: Final = msgspec.json.Decoder(JsonSpan)
+EVENT: Final = msgspec.json.Decoder(JsonEvent)
 ANY_VALUE: Final = msgspec.json.Decoder(AnyValue)
 BROKEN: Final = (msgspec.MsgspecError, ValueError, RecursionError)
 """msgspec raises ValueError for text that is no UTF-8 in places."""
@@ -149,22 +158,19 @@ BROKEN: Final = (msgspec.MsgspecError, ValueError, RecursionError)
 def parse_json(body: bytes) -> Iterator[Batch]:
     """Read an ExportTraceServiceRequest in OTLP/JSON.
 
-    Raises DecodeError where the body is not one. A span that is not of a span's form is counted
-    in its batch's `unreadable`.
+    Raises DecodeError where the body is not one.
     """
     try:
         request = REQUEST.decode(body)
     except BROKEN as error:
         raise DecodeError(f"the body is no OTLP trace request in JSON: {error}") from error
-    for resource_spans in request.resource_spans:
+    for resource_spans in bounded(request.resource_spans):
         resource = _table(resource_spans.resource.attributes) if resource_spans.resource else {}
-        names = ("service.name", *ENVIRONMENTS)
+        names = ("service.name", ENVIRONMENT, OLD_ENVIRONMENT)
         service, new, old = (_text(resource.get(name)) for name in names)
-        for scope_spans in resource_spans.scope_spans:
-            spans = [span for raw in scope_spans.spans if (span := _span(raw)) is not None]
-            scope = scope_spans.scope.name if scope_spans.scope else ""
-            missing = len(scope_spans.spans) - len(spans)
-            yield Batch(service, new or old, scope, spans, read_json_value, missing)
+        for scope_spans in bounded(resource_spans.scope_spans):
+            scope = scope_spans.scope.name[:MAX_ORIGIN] if scope_spans.scope else ""
+            yield Batch(service, new or old, scope, map(_span, bounded(scope_spans.spans)), JSON)
 
 
 def read_json_value(raw: Any) -> Value:
@@ -217,15 +223,19 @@ def _span(raw: msgspec.Raw) -> Span | None:
             start_time_unix_nano=_integer(span.start_time_unix_nano),
             end_time_unix_nano=_integer(span.end_time_unix_nano),
             attributes=_table(span.attributes),
-            events=[_event(event) for event in span.events],
+            events=span.events,
             status=_status(span.status),
         )
     except BROKEN:
         return None
 
 
-def _event(event: JsonEvent) -> Event:
-    return Event(event.name, _integer(event.time_unix_nano), _table(event.attributes))
+def _event(raw: msgspec.Raw) -> Event | None:
+    try:
+        event = EVENT.decode(raw)
+        return Event(event.name, _integer(event.time_unix_nano), _table(event.attributes))
+    except BROKEN:
+        return None
 
 
 def _status(status: JsonStatus | None) -> Status:
@@ -241,7 +251,7 @@ def _table(attributes: list[KeyValue]) -> dict[str, bytes]:
 
 def _text(raw: bytes | None) -> str | None:
     value = None if raw is None else read_json_value(raw)
-    return value if isinstance(value, str) and value else None
+    return value[:MAX_ORIGIN] if isinstance(value, str) and value else None
 
 
 def _id(text: str) -> bytes:
@@ -258,3 +268,6 @@ def _integer(value: int | str) -> int:
     if len(value) > MAX_DIGITS:
         raise ValueError("not a 64-bit integer")
     return int(value)
+
+
+JSON: Final = Wire(read_json_value, _event)

@@ -2,12 +2,14 @@
 
 The protobuf side uses a reduced descriptor made here, without protoc. `attributes` is declared as
 `map<string, bytes>`, which has the same wire form as OTLP's `repeated KeyValue`: protobuf's C core
-then builds a hash table of undecoded values, and only those asked for are decoded. The descriptor
-says proto2, because proto3 refuses a whole request over one string that is no UTF-8.
+then builds a hash table of undecoded values, and only those asked for are decoded. Spans and their
+events are declared as bytes and parsed one by one: a broken span costs no other, and a body of
+millions of empty ones costs a tenth of the memory. The descriptor says proto2, because proto3
+refuses a whole message over one string that is no UTF-8.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final, Protocol, TypeAlias
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -16,12 +18,16 @@ from google.protobuf.message import DecodeError as ProtobufError
 from tocsin.errors import DecodeError
 from tocsin.sources.any_value import Value, decode_any_value
 
-__all__ = ["Batch", "RawEvent", "RawSpan", "Read", "parse_protobuf", "text"]
+__all__ = ["Batch", "RawEvent", "RawSpan", "Wire", "bounded", "parse_protobuf", "text"]
 
-Read: TypeAlias = Callable[[Any], Value]
-"""Decodes an attribute's value; None for what it cannot read."""
+MAX_ENTRIES: Final = 100_000
+"""Of a list in a body; a span with less than 100 bytes holds nothing of use."""
+MAX_ORIGIN: Final = 256
+"""Characters of a name of who sends."""
+Entry = TypeVar("Entry")
 
-ENVIRONMENTS: Final = ("deployment.environment.name", "deployment.environment")
+ENVIRONMENT: Final = "deployment.environment.name"
+OLD_ENVIRONMENT: Final = "deployment.environment"
 
 
 class RawStatus(Protocol):
@@ -42,7 +48,7 @@ class RawEvent(Protocol):
 class RawSpan(Protocol):
     """A span as it came, in the names of its protobuf fields.
 
-    Texts are bytes where they are no UTF-8; attributes are read by the batch's `read`.
+    Texts are bytes where they are no UTF-8; attributes and events are read by the batch's wire.
     """
 
     trace_id: bytes
@@ -52,47 +58,74 @@ class RawSpan(Protocol):
     start_time_unix_nano: int
     end_time_unix_nano: int
     attributes: Mapping[str, Any]
-    events: Sequence[RawEvent]
+    events: Sequence[Any]
     status: RawStatus
 
 
-class Batch(msgspec.Struct, frozen=True):
-    """Spans of one resource and scope.
+class Wire(msgspec.Struct, frozen=True, eq=False):
+    """How to read what a span leaves undecoded, in one format; None for what cannot be read."""
 
-    unreadable: how many more spans there were that are not of the form of a span.
-    """
+    value: Callable[[Any], Value]
+    event: Callable[[Any], RawEvent | None]
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """Spans of one resource and scope, each read when it is asked for; None for a broken one."""
 
     service: str | None
     environment: str | None
     scope: str
-    spans: Sequence[RawSpan]
-    read: Read
-    unreadable: int = 0
+    spans: Iterable[RawSpan | None]
+    wire: Wire
 
 
 def parse_protobuf(body: bytes) -> Iterator[Batch]:
     """Read a serialized ExportTraceServiceRequest.
 
-    Raises DecodeError where the bytes are not one; a broken attribute value is None when read.
+    Raises DecodeError where the bytes are not one; spans that are none, and what is inside of
+    spans, cost no more than themselves.
     """
     try:
         request = Request.FromString(body)
     except ProtobufError as error:
         raise DecodeError("the body is no OTLP trace request in protobuf") from error
-    for resource_spans in request.resource_spans:
+    for resource_spans in bounded(request.resource_spans):
         resource = resource_spans.resource.attributes
         service = _resource_text(resource, "service.name")
-        environment = next(
-            filter(None, (_resource_text(resource, key) for key in ENVIRONMENTS)), None
-        )
-        for scope_spans in resource_spans.scope_spans:
+        environment = _resource_text(resource, ENVIRONMENT)
+        if environment is None:
+            environment = _resource_text(resource, OLD_ENVIRONMENT)
+        for scope_spans in bounded(resource_spans.scope_spans):
             yield Batch(
                 service,
                 environment,
-                text(scope_spans.scope.name),
-                scope_spans.spans,
-                decode_any_value,
+                text(scope_spans.scope.name)[:MAX_ORIGIN],
+                map(_span, bounded(scope_spans.spans)),
+                PROTOBUF,
             )
+
+
+def bounded(entries: Sequence[Entry]) -> Sequence[Entry]:
+    """Pass a list of a body on. Raises DecodeError where it is longer than any sender's."""
+    if len(entries) > MAX_ENTRIES:
+        raise DecodeError(f"the body has a list of more than {MAX_ENTRIES:,} entries")
+    return entries
+
+
+def _span(raw: bytes) -> RawSpan | None:
+    try:
+        span: RawSpan = Span.FromString(raw)
+    except ProtobufError:
+        return None
+    return span
+
+
+def _event(raw: bytes) -> RawEvent | None:
+    try:
+        event: RawEvent = Event.FromString(raw)
+    except ProtobufError:
+        return None
+    return event
 
 
 def text(value: str | bytes) -> str:
@@ -101,8 +134,11 @@ def text(value: str | bytes) -> str:
 
 
 def _resource_text(attributes: Mapping[str, bytes], key: str) -> str | None:
-    value = decode_any_value(attributes[key]) if key in attributes else None
-    return value if isinstance(value, str) and value else None
+    raw = attributes.get(key)
+    if raw is None:
+        return None
+    value = decode_any_value(raw)
+    return value[:MAX_ORIGIN] if isinstance(value, str) and value else None
 
 
 PACKAGE: Final = "tocsin.otlp"
@@ -117,7 +153,7 @@ MESSAGES: Final = {
     "Request": ("resource_spans = 1 repeated ResourceSpans",),
     "ResourceSpans": ("resource = 1 Resource", "scope_spans = 2 repeated ScopeSpans"),
     "Resource": ("attributes = 1 map",),
-    "ScopeSpans": ("scope = 1 Scope", "spans = 2 repeated Span"),
+    "ScopeSpans": ("scope = 1 Scope", "spans = 2 repeated bytes"),
     "Scope": ("name = 1 string",),
     "Span": (
         "trace_id = 1 bytes",
@@ -127,7 +163,7 @@ MESSAGES: Final = {
         "start_time_unix_nano = 7 fixed64",
         "end_time_unix_nano = 8 fixed64",
         "attributes = 9 map",
-        "events = 11 repeated Event",
+        "events = 11 repeated bytes",
         "status = 15 Status",
     ),
     "Event": ("time_unix_nano = 1 fixed64", "name = 2 string", "attributes = 3 map"),
@@ -136,7 +172,7 @@ MESSAGES: Final = {
 """What is read of opentelemetry/proto/trace/v1/trace.proto; everything else is skipped."""
 
 
-def _request_class() -> type[Any]:
+def _classes() -> dict[str, type[Any]]:
     file = descriptor_pb2.FileDescriptorProto(
         name="tocsin/otlp.proto", package=PACKAGE, syntax="proto2"
     )
@@ -146,7 +182,10 @@ def _request_class() -> type[Any]:
             _add_field(message, *field.replace(" =", "").split())
     pool = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(file.SerializeToString())
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{PACKAGE}.Request"))
+    return {
+        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{PACKAGE}.{name}"))
+        for name in MESSAGES
+    }
 
 
 def _add_field(message: descriptor_pb2.DescriptorProto, name: str, number: str, *kind: str) -> None:
@@ -167,4 +206,6 @@ def _add_field(message: descriptor_pb2.DescriptorProto, name: str, number: str, 
         field.type_name = f".{PACKAGE}.{kind_name}"
 
 
-Request: Final = _request_class()
+CLASSES: Final = _classes()
+Request, Span, Event = CLASSES["Request"], CLASSES["Span"], CLASSES["Event"]
+PROTOBUF: Final = Wire(decode_any_value, _event)

@@ -4,9 +4,9 @@ import pytest
 
 from tests.fakes.otlp import decode_one
 from tocsin.model.span import Kind
-from tocsin.sources.any_value import decode_any_value
 from tocsin.sources.dialects.all import VOCABULARY
 from tocsin.sources.dialects.plan import MAX_MEMO, MAX_PLANS, Memo, Readers
+from tocsin.sources.otlp_wire import PROTOBUF
 
 
 def test_kind_rules_are_asked_in_the_order_of_their_ranks() -> None:
@@ -40,7 +40,7 @@ def test_memory_is_bounded() -> None:
 
 
 def test_plans_are_bounded_whatever_attributes_come() -> None:
-    readers = Readers(decode_any_value)
+    readers = Readers(PROTOBUF)
     for number in range(MAX_PLANS + 10):
         readers.find_plan({f"noise.{number}": b""})
         readers.find_plan(dict.fromkeys(["x" * 10_000 + str(number), "error.type"], b""))

@@ -30,14 +30,14 @@ class Seen(msgspec.Struct, frozen=True):
 NO_EVENTS: Final = Seen()
 
 
-def look_at(events: Sequence[RawEvent], readers: Readers) -> Seen:
+def look_at(events: Sequence[Any], readers: Readers) -> Seen:
     """Find the first event of each sort that is of use; bodies of others stay undecoded."""
     if len(events) > 2 * MAX_LOOKED_AT:
         events = [*events[:MAX_LOOKED_AT], *events[-MAX_LOOKED_AT:]]
     first_token_ns: int | None = None
     exception: RawEvent | None = None
     evaluations: dict[str, str] = {}
-    for event in events:
+    for event in filter(None, map(readers.event, events)):
         name = text(event.name)
         if name == "exception":
             exception = exception or event

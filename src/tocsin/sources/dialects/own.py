@@ -13,7 +13,7 @@ from tocsin.sources.dialects.values import amount, count
 
 __all__ = ["add_own", "is_own"]
 
-MAX_SECONDS: Final = 86_400.0
+MAX_SECONDS: Final = 1e9
 MAX_COST_USD: Final = 1e9
 Choice = TypeVar("Choice", Outcome, ErrorClass)
 

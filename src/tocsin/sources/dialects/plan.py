@@ -9,7 +9,7 @@ from tocsin.sources.any_value import Value
 from tocsin.sources.dialects.all import VOCABULARY
 from tocsin.sources.dialects.table import FIELDS, KindRule, Names
 from tocsin.sources.dialects.values import MAX_ID, count, first_item, provider
-from tocsin.sources.otlp_wire import Read
+from tocsin.sources.otlp_wire import Wire
 
 __all__ = ["Memo", "Plan", "Readers", "Step", "kind_by_name"]
 
@@ -96,8 +96,9 @@ class Readers:
     foreign: attributes that are not what their names say, in the scopes that are read here.
     """
 
-    def __init__(self, read: Read, foreign: frozenset[str] = frozenset()) -> None:
-        self.read = read
+    def __init__(self, wire: Wire, foreign: frozenset[str] = frozenset()) -> None:
+        self.read = read = wire.value
+        self.event = wire.event
         self._wanted = VOCABULARY.wanted - foreign
         self.name: Memo[bytes, str | None] = Memo(lambda raw: clean_name(read(raw)))
         self.identifier: Memo[bytes, str | None] = Memo(self.read_identifier)

@@ -32,7 +32,6 @@ class Origin(msgspec.Struct, frozen=True):
 
 def origin_of(readers: Readers, scope: str, service: str | None, environment: str | None) -> Origin:
     """Describe where a batch of spans comes from."""
-    scope = scope[:MAX_SPAN_NAME]
     return Origin(
         clean_name(service),
         clean_name(environment),

@@ -178,9 +178,9 @@ async def send(options: argparse.Namespace) -> dict[str, float]:
 
 def serve(data: Path) -> int:
     """Run the server; every address gets a free port."""
+    from tocsin.model.address import Address
     from tocsin.serve.command import run_server
-    from tocsin.serve.listen import Address
-    from tocsin.serve.server import ServerOptions
+    from tocsin.serve.options import ServerOptions
     from tocsin.serve.wiring import null_wiring
 
     free = Address("127.0.0.1", 0)

@@ -43,24 +43,35 @@ class TraceSink:
     """
 
     def __init__(
-        self, store: SpanStore, book: TraceBook, counter: RunCounter, registry: Registry
+        self,
+        store: SpanStore,
+        book: TraceBook,
+        counter: RunCounter,
+        registry: Registry,
+        *,
+        keep_content: bool = False,
     ) -> None:
         self._store = store
         self._registry = registry
         self._book = book
         self._counter = counter
+        self._keep_content = keep_content
         self._read = store.position()
         self._pending: Batch | None = None
         self._seal_at_s = 0.0
         self._started_ns = time.time_ns()
         self._skipped: Counter[str] = Counter()
+        self._repaired: Counter[str] = Counter()
         rebuilt = store.unfinished(time.time_ns() - REBUILD_NS)
         book.restore([stored.span for stored in rebuilt], time.monotonic_ns())
 
     def decode(self, record: Record) -> Sequence[Part]:
         """Read a record's spans. Raises DecodeError."""
-        decoded = decode_traces(record.body, is_json=record.kind == Format.JSON)
+        decoded = decode_traces(
+            record.body, is_json=record.kind == Format.JSON, keep_content=self._keep_content
+        )
         self._skipped.update(decoded.skipped)
+        self._repaired.update(decoded.repaired)
         return [Part(record.seq, decoded.spans)]
 
     def position(self) -> int:
@@ -133,8 +144,12 @@ class TraceSink:
             (m.HELD_SPANS, ()): book.held_spans,
             (m.BUDGET_SPENT, ("all",)): self._counter.spend.today(time.time_ns()),
         }
-        for reason, count in self._skipped.items():
-            totals[m.OTLP_SKIPPED, (reason,)] = count
+        for metric, by_reason in (
+            (m.OTLP_SKIPPED, self._skipped),
+            (m.OTLP_REPAIRED, self._repaired),
+        ):
+            for reason, count in by_reason.items():
+                totals[metric, (reason,)] = count
         with self._registry.updating():
             for (metric, labels), total in totals.items():
                 self._registry.set(metric, labels, total)

@@ -1,7 +1,7 @@
 """What a span store does, whatever engine is behind it."""
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 from enum import StrEnum
 from typing import Final, Protocol
@@ -56,8 +56,6 @@ class StoredSpan(msgspec.Struct, frozen=True, kw_only=True):
         cls,
         observation: Observation,
         run_id: str | None,
-        *,
-        content: Mapping[str, str] | None = None,
     ) -> "StoredSpan":
         """Take what the pipeline observed."""
         return cls(
@@ -67,7 +65,7 @@ class StoredSpan(msgspec.Struct, frozen=True, kw_only=True):
             provider=observation.provider,
             cost=observation.cost,
             retry=observation.retry,
-            content=dict(content or {}),
+            content=observation.span.content,
         )
 
 

@@ -15,6 +15,8 @@ from tocsin.sources.tocsin_attributes import RUN_ID, RUN_OUTCOME
 __all__ = ["Settled", "TraceBook"]
 
 NS_PER_S: Final = 1_000_000_000
+MAX_SPILLED: Final = 50_000
+"""Ids of traces that are brought back when more of them comes."""
 
 
 class OpenTrace(msgspec.Struct):
@@ -87,6 +89,7 @@ class TraceBook:
         """A heap; entries that are not at their trace's `look_ns` are void."""
         self._waiting_since: OrderedDict[int, int] = OrderedDict()
         """Journal position -> how many traces wait since then. Positions come in order."""
+        self._spilled: OrderedDict[str, None] = OrderedDict()
         self._calls = RecentCalls()
         self._held = 0
         self.duplicates = 0
@@ -105,6 +108,10 @@ class TraceBook:
     def knows(self, trace_id: str) -> bool:
         """Whether a trace is in memory."""
         return trace_id in self._traces
+
+    def was_spilled(self, trace_id: str) -> bool:
+        """Whether a trace was handed on unfinished lately, for want of room."""
+        return trace_id in self._spilled
 
     def add(self, spans: Iterable[Span], position: int, now_ns: int) -> None:
         """Take the spans of a journal record; those that were here before are dropped."""
@@ -132,6 +139,7 @@ class TraceBook:
         """Take back spans that were handed on before. are_over: so were the runs of the rooted."""
         for span in spans:
             trace = self._open(span.trace_id, 0, now_ns)
+            self._spilled.pop(span.trace_id, None)
             known = trace.spans.get(span.span_id)
             if known is not None and known.kind is not Kind.LLM:
                 continue  # an LLM span may stand for the calls of an agent with the same id
@@ -207,6 +215,9 @@ class TraceBook:
         oldest = next(iter(self._traces.values()))
         handed = [self._hand_on(oldest, now_ns)] if oldest.waiting else []
         self.spilled_traces += 1
+        self._spilled[oldest.trace_id] = None
+        if len(self._spilled) > MAX_SPILLED:
+            self._spilled.popitem(last=False)
         self._forget(oldest)
         return handed
 

@@ -102,16 +102,23 @@ class TraceSink:
     def _recall(self, spans: Sequence[Span], now_ns: int) -> None:
         """Bring back from the store what is there of traces that memory may have lost.
 
-        They began before this process did, or so long ago that they may have been forgotten. A
-        span that comes late, or once more, must amend its run and not replace it.
+        They began before this process did, or so long ago that they may have been forgotten, or
+        there was no room for them. A span that comes late, or once more, must amend its run and not
+        replace it.
         """
         forgotten_ns = max(self._started_ns, time.time_ns() - FORGOTTEN_NS)
-        old = [s for s in spans if s.started_ns < forgotten_ns and not self._book.knows(s.trace_id)]
+        book = self._book
+        old = [
+            span
+            for span in spans
+            if (span.started_ns < forgotten_ns or book.was_spilled(span.trace_id))
+            and not book.knows(span.trace_id)
+        ]
         if not old:
             return
         since_ns = min(span.started_ns for span in old) - MARGIN_NS
         stored = self._store.of_traces(sorted({span.trace_id for span in old}), since_ns)
-        self._book.restore([found.span for found in stored], now_ns, are_over=True)
+        book.restore([found.span for found in stored], now_ns, are_over=True)
 
     def _settle(self, now_ns: int) -> None:
         settled = self._book.settled(now_ns)

@@ -37,7 +37,7 @@ FAILED: Final = frozenset({Outcome.ERROR, Outcome.MAX_TURNS, Outcome.STOPPED})
 """Outcomes that count as failures; a tripped guardrail and a cancelled run do not."""
 
 
-class StoredSpan(msgspec.Struct, frozen=True, kw_only=True):
+class StoredSpan(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A span with what Tocsin knows about it. Dollars are kept to 12 decimals."""
 
     span: Span

@@ -62,6 +62,7 @@ class TraceSink:
         self._started_ns = time.time_ns()
         self._skipped: Counter[str] = Counter()
         self._repaired: Counter[str] = Counter()
+        self._stored_spans = 0
         rebuilt = store.unfinished(time.time_ns() - REBUILD_NS)
         book.restore([stored.span for stored in rebuilt], time.monotonic_ns())
 
@@ -140,6 +141,7 @@ class TraceSink:
         self._store.commit(
             msgspec.structs.replace(self._pending, position=position if advances else None)
         )
+        self._stored_spans += len(self._pending.spans)
         self._pending = None
 
     def _publish(self) -> None:
@@ -149,6 +151,7 @@ class TraceSink:
             (m.OTLP_DUPLICATES, ()): book.duplicates,
             (m.OTLP_SPILLED, ()): book.spilled_traces,
             (m.HELD_SPANS, ()): book.held_spans,
+            (m.STORE_SPANS, ()): self._stored_spans,
             (m.BUDGET_SPENT, ("all",)): self._counter.spend.today(time.time_ns()),
         }
         for metric, by_reason in (

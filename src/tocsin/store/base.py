@@ -41,7 +41,7 @@ NO_RUN: Final = ""
 """Run of spans that belong to none: what surrounds runs, and traces without any agent."""
 
 
-class StoredSpan(msgspec.Struct, frozen=True, kw_only=True):
+class StoredSpan(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A span with what Tocsin knows about it. Dollars are kept to 12 decimals."""
 
     span: Span

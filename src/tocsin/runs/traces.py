@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from tocsin.model.span import Kind, Span
+from tocsin.runs.client_spans import ClientSpans
 from tocsin.runs.fold import FoldedRun, fold
 from tocsin.runs.twins import RecentCalls
 from tocsin.sources.tocsin_attributes import RUN_ID, RUN_OUTCOME
@@ -91,6 +92,7 @@ class TraceBook:
         """Journal position -> how many traces wait since then. Positions come in order."""
         self._spilled: OrderedDict[str, None] = OrderedDict()
         self._calls = RecentCalls()
+        self._clients = ClientSpans()
         self._held = 0
         self.duplicates = 0
         self.late_spans = 0
@@ -130,7 +132,8 @@ class TraceBook:
             trace.last_ns = now_ns
             if span.parent_id is None:
                 trace.has_root = True
-            self._calls.note(span)
+            if not self._clients.note(span):
+                self._calls.note(span)
             self._held += 1
         for trace in touched.values():
             self._schedule(trace)
@@ -230,7 +233,7 @@ class TraceBook:
         spans = list(trace.spans.values())
         if not trace.handed_on:
             trace.is_twin = len(spans) == 1 and self._calls.is_twin(spans[0])
-        runs = fold(spans[trace.is_twin :])
+        runs = fold([] if trace.is_twin else self._clients.without_repeats(trace.spans))
         in_runs = {placed.span.span_id for run in runs for placed in run.spans}
         rest = [span for span in spans if span.span_id not in in_runs]
         fresh = frozenset(trace.spans.keys() - trace.handed_on)

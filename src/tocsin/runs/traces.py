@@ -233,7 +233,7 @@ class TraceBook:
         spans = list(trace.spans.values())
         if not trace.handed_on:
             trace.is_twin = len(spans) == 1 and self._calls.is_twin(spans[0])
-        runs = fold([] if trace.is_twin else self._clients.without_repeats(trace.spans))
+        runs = fold(self._clients.without_repeats(trace.spans)[trace.is_twin :])
         in_runs = {placed.span.span_id for run in runs for placed in run.spans}
         rest = [span for span in spans if span.span_id not in in_runs]
         fresh = frozenset(trace.spans.keys() - trace.handed_on)

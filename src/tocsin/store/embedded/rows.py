@@ -21,6 +21,7 @@ __all__ = [
     "runs_table",
     "spans_table",
     "text_array",
+    "times_table",
 ]
 
 Row = tuple[Any, ...]
@@ -62,7 +63,12 @@ def spans_table(stored: Sequence[StoredSpan], labels: Sequence[int | None], seq:
     return _table((*LIVE_COLUMNS, *SPAN_COLUMNS), values)
 
 
-def runs_table(rows: Iterable[tuple[StoredRun, int, int, int]]) -> Table:
+def times_table(times_ns: Sequence[int]) -> Table:
+    """Lay out moments as the one column of a table."""
+    return Table.from_arrays([Array(times_ns, DataType.int64())], names=["time_ns"])
+
+
+def runs_table(rows: Iterable[tuple[StoredRun, int, int, int | None]]) -> Table:
     """Lay out runs for an INSERT that takes `RUN_VALUES`.
 
     rows: run, the times between which those of its spans began that are at hand, label.

@@ -28,6 +28,8 @@ class Origin(msgspec.Struct, frozen=True):
     readers: Readers
     has_private_names: bool
     """Span names hold users' text."""
+    counts_reasoning_twice: bool
+    """Output has the reasoning added once too often, behind LiteLLM."""
 
 
 def origin_of(readers: Readers, scope: str, service: str | None, environment: str | None) -> Origin:
@@ -37,7 +39,8 @@ def origin_of(readers: Readers, scope: str, service: str | None, environment: st
         clean_name(environment),
         scope,
         readers,
-        scope in VOCABULARY.private_scopes,
+        scope.startswith(VOCABULARY.private_scopes),
+        scope in VOCABULARY.twice_reasoning_scopes,
     )
 
 

@@ -145,3 +145,12 @@ def test_two_instrumentors_in_separate_traces_tell_of_one_call(
         )
         book.add([call], n, 0)
     assert runs == sum(len(trace.runs) for trace in book.settled(2 * S))
+
+
+def test_a_trace_that_is_forgotten_early_leaves_nothing_behind() -> None:
+    book = TraceBook(settle_s=1, linger_s=300, max_spans=10)
+    for n in range(100):
+        book.add([a_span(f"r{n}", trace_id=f"t{n}")], n, n * S)
+        book.settled(n * S)
+    assert (10, 0) == (book.held_spans, book.spilled_traces)
+    assert 1 == len(book._agenda)

@@ -19,6 +19,8 @@ __all__ = ["NullStore", "Wire", "Wiring", "embedded_wiring", "null_wiring"]
 
 QUERY_S: Final = 10.0
 """How long a question about runs may take."""
+STORE_MB: Final = 160
+"""What DuckDB may take before it spills to disk: with what else is in memory, 400 MB at most."""
 
 
 class Wiring(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,7 +67,7 @@ def embedded_wiring(_config: Path | None, data: Path, registry: Registry) -> Wir
     from tocsin.serve.trace_sink import TraceSink
     from tocsin.store.embedded.store import EmbeddedStore
 
-    store = EmbeddedStore(data / STORE)
+    store = EmbeddedStore(data / STORE, memory_mb=STORE_MB)
     counter = RunCounter(PriceBook(), [Recorder(registry)])
     sink = TraceSink(store, TraceBook(), counter, registry)
     return Wiring(

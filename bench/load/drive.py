@@ -132,7 +132,7 @@ class Driver:
             committed = await asyncio.to_thread(self._target.committed) - self._before
             rss = sum(process.memory_info().rss for process in tree_of(self._target.pid))
             self._samples.append(Sample(self._now_s(), self._sent, committed, rss))
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(1)
 
     def _connect(self) -> Send:
         load = self._load

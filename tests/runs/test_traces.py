@@ -213,3 +213,12 @@ def test_nothing_is_lost_whenever_spans_come(steps: list[tuple[int, int, bool]])
     assert sorted(handed) == sorted(f"s{number}" for number in range(sent))
     assert not any(settled.fresh for settled in book.settled(now_ns + 61 * S))
     assert ([], 0) == (book.settled(now_ns + 361 * S), book.held_spans)
+
+
+def test_a_trace_that_is_forgotten_early_leaves_nothing_behind() -> None:
+    book = TraceBook(settle_s=1, linger_s=300, max_spans=10)
+    for n in range(100):
+        book.add([a_span(f"r{n}", trace_id=f"t{n}")], n, n * S)
+        book.settled(n * S)
+    assert (10, 0) == (book.held_spans, book.spilled_traces)
+    assert 1 == len(book._agenda)

@@ -25,7 +25,7 @@ def store(tmp_path: Path) -> Iterator[EmbeddedStore]:
 
 def sink_of(store: EmbeddedStore, registry: Registry) -> TraceSink:
     book = TraceBook(settle_s=0, patience_s=1000, idle_s=1000)
-    return TraceSink(store, book, RunCounter(PriceBook(), []), registry)
+    return TraceSink(store, book, RunCounter(PriceBook(), []), registry, settle_every_s=1000)
 
 
 def stored_spans(registry: Registry) -> float:
@@ -45,3 +45,16 @@ def test_spans_that_wait_for_their_root_are_not_counted(store: EmbeddedStore) ->
     sink.commit([Part(1, [span(Kind.LLM, "c", "a")])], 1)
     assert 0 == stored_spans(registry)
     assert 0 == sink.position()
+
+
+def test_commits_only_so_often_while_more_comes_and_at_once_when_nothing_does(
+    store: EmbeddedStore,
+) -> None:
+    registry = Registry()
+    sink = sink_of(store, registry)
+    for number in (1, 2):
+        root = span(Kind.AGENT, f"a{number}", trace_id=f"t{number}")
+        sink.commit([Part(number, [root])], number)
+    assert (1, 1) == (stored_spans(registry), sink.position())
+    sink.idle()
+    assert (2, 2) == (stored_spans(registry), sink.position())

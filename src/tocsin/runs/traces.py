@@ -76,7 +76,7 @@ class TraceBook:
         patience_s: float = 10.0,
         idle_s: float = 60.0,
         linger_s: float = 300.0,
-        max_spans: int = 100_000,
+        max_spans: int = 60_000,
     ) -> None:
         self._settle_ns = int(settle_s * NS_PER_S)
         self._patience_ns = int(patience_s * NS_PER_S)
@@ -85,7 +85,7 @@ class TraceBook:
         self._max_spans = max_spans
         self._traces: OrderedDict[str, OpenTrace] = OrderedDict()
         self._lingering: OrderedDict[str, None] = OrderedDict()
-        """Traces that are over and wait for nothing but late spans."""
+        """Traces that are over and wait for nothing but late spans, the longest quiet first."""
         self._agenda: list[tuple[int, str]] = []
         """A heap; entries that are not at their trace's `look_ns` are void."""
         self._waiting_since: OrderedDict[int, int] = OrderedDict()
@@ -163,8 +163,8 @@ class TraceBook:
             if trace.waiting or not trace.is_over:
                 handed.append(self._hand_on(trace, now_ns))
                 self._schedule(trace)
-            elif not everything:
-                self._forget(trace)
+        if not everything:
+            self._forget_quiet(now_ns)
         while self._held > self._max_spans and self._traces:
             handed += self._shed(now_ns)
         return handed
@@ -183,16 +183,22 @@ class TraceBook:
         self.late_spans += bool(trace.handed_on and trace.has_root)
 
     def _look_ns(self, trace: OpenTrace) -> int:
-        """When something is to be done about a trace, if nothing more comes."""
+        """When something is to be done about a trace that is not over, or has late spans."""
         if not trace.waiting:
-            return trace.last_ns + (self._linger_ns if trace.is_over else self._idle_ns)
+            return trace.last_ns + self._idle_ns
         look_ns = trace.first_ns + self._patience_ns
         if trace.has_root:
             look_ns = min(look_ns, trace.last_ns + self._settle_ns)
         return look_ns if trace.is_over else min(look_ns, trace.last_ns + self._idle_ns)
 
     def _schedule(self, trace: OpenTrace) -> None:
-        """Put a trace on the agenda, unless it is there already for then or before."""
+        """Put a trace on the agenda, unless it is there already for then or before.
+
+        Those that only linger are many, and have a list of their own.
+        """
+        if trace.is_over and not trace.waiting:
+            self._lingering[trace.trace_id] = None
+            return
         look_ns = self._look_ns(trace)
         if trace.look_ns < 0 or look_ns < trace.look_ns:
             trace.look_ns = look_ns
@@ -205,10 +211,20 @@ class TraceBook:
             if trace is None or trace.look_ns != look_ns:
                 continue
             trace.look_ns = -1
+            if trace.trace_id in self._lingering:
+                continue
             if self._look_ns(trace) <= now_ns:
                 yield trace
             else:
                 self._schedule(trace)
+
+    def _forget_quiet(self, now_ns: int) -> None:
+        """Forget what is over, once nothing has come for long enough."""
+        while self._lingering:
+            trace = self._traces[next(iter(self._lingering))]
+            if trace.last_ns + self._linger_ns > now_ns:
+                break
+            self._forget(trace)
 
     def _shed(self, now_ns: int) -> list[Settled]:
         """Make room: forget what is over, else hand the oldest on as it is."""
@@ -253,8 +269,6 @@ class TraceBook:
             if not left:
                 del self._waiting_since[trace.position]
             trace.waiting = 0
-        if trace.is_over:
-            self._lingering[trace.trace_id] = None
 
 
 def _is_new(folded: FoldedRun, trace: OpenTrace, was_over: bool) -> bool:

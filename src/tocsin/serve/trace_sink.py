@@ -25,6 +25,8 @@ FORGOTTEN_NS: Final = 240 * 1_000_000_000
 """Less than a settled trace is remembered for."""
 MARGIN_NS: Final = 3600 * 1_000_000_000
 """How much earlier than the span that came the others of its trace may have begun."""
+SETTLE_EVERY_S: Final = 0.25
+"""A commit costs as much as some hundred spans; a quarter of a second is not waited for."""
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -50,6 +52,7 @@ class TraceSink:
         registry: Registry,
         *,
         keep_content: bool = False,
+        settle_every_s: float = SETTLE_EVERY_S,
     ) -> None:
         self._store = store
         self._registry = registry
@@ -58,6 +61,8 @@ class TraceSink:
         self._keep_content = keep_content
         self._read = store.position()
         self._pending: Batch | None = None
+        self._settle_every_ns = int(settle_every_s * 1e9)
+        self._settle_at_ns = 0
         self._seal_at_s = 0.0
         self._started_ns = time.time_ns()
         self._skipped: Counter[str] = Counter()
@@ -88,8 +93,9 @@ class TraceSink:
         for part in batch:
             self._book.add(part.spans, part.seq, now_ns)
         self._read = position
-        self._settle(now_ns)
-        self._publish()
+        if now_ns >= self._settle_at_ns:
+            self._settle(now_ns)
+            self._publish()
 
     def idle(self) -> None:
         """Commit what has settled meanwhile, and seal past days. Raises StoreError."""
@@ -122,6 +128,7 @@ class TraceSink:
         book.restore([found.span for found in stored], now_ns, are_over=True)
 
     def _settle(self, now_ns: int) -> None:
+        self._settle_at_ns = now_ns + self._settle_every_ns
         settled = self._book.settled(now_ns)
         if not settled:
             return

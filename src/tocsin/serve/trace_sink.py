@@ -88,6 +88,7 @@ class TraceSink:
     def commit(self, batch: Sequence[Part], position: int) -> None:
         """Take records up to a position, and commit what has settled. Raises StoreError."""
         self._flush()
+        self._seal()  # where bodies never cease to come in, there is no idle moment
         now_ns = time.monotonic_ns()
         self._recall([span for part in batch for span in part.spans], now_ns)
         for part in batch:
@@ -102,6 +103,9 @@ class TraceSink:
         self._flush()
         self._settle(time.monotonic_ns())
         self._publish()
+        self._seal()
+
+    def _seal(self) -> None:
         if time.monotonic() >= self._seal_at_s:
             self._seal_at_s = time.monotonic() + SEAL_EVERY_S
             self._store.seal(time.time_ns())

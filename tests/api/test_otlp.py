@@ -256,6 +256,14 @@ def test_too_much_at_once_is_told_to_wait(server: RunningServer) -> None:
     assert 200 == post(server, SPANS).status_code
 
 
+def test_bodies_take_the_room_of_what_they_are_unpacked(server: RunningServer) -> None:
+    server.server._intake.room._free_bytes = 3000
+    body = gzip.compress(request_of(ID, padding=5000))
+    assert len(body) < 1000
+    assert 503 == post(server, body, content_encoding="gzip").status_code
+    assert 3000 == server.server._intake.room._free_bytes
+
+
 class HeldStore:
     """A store that takes nothing until it is released."""
 

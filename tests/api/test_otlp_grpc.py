@@ -90,6 +90,32 @@ def test_busy_server_says_when_to_come_back(server: RunningServer) -> None:
     assert info == RetryInfo.FromString(trailers["google.rpc.retryinfo-bin"])
 
 
+def test_message_waits_for_room_and_is_refused_where_none_comes(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tocsin.api.otlp_grpc.TURN_TIMEOUT_S", 0.2)
+    room = server.server._intake.room
+    with room.reserving() as reserve:
+        reserve(room._free_bytes - 100)
+        error = failure(server, request_of(ID, padding=200))
+        assert grpc.StatusCode.RESOURCE_EXHAUSTED is error.code()
+        assert "google.rpc.retryinfo-bin" in dict(error.trailing_metadata())
+        export(server, SPANS)
+    assert [ID.hex()] == server.stored()
+
+
+def test_readers_are_few_and_the_next_one_is_told_to_come_back(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tocsin.api.otlp_grpc.TURN_TIMEOUT_S", 0.2)
+    receiver: Any = server.server._grpc
+    receiver._reading._value = 0
+    assert grpc.StatusCode.RESOURCE_EXHAUSTED is failure(server, SPANS).code()
+    receiver._reading._value = 1
+    export(server, SPANS)
+    assert [ID.hex()] == server.stored()
+
+
 def test_stopping_server_is_unavailable(server: RunningServer) -> None:
     server.server._intake.close()
     error = failure(server, SPANS)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,7 +19,7 @@ from tocsin.meters.registry import Registry
 from tocsin.model.telemetry import Format, Signal
 from tocsin.store.journal import Journal, JournalFullError
 
-__all__ = ["BODY_LIMIT", "Check", "Intake", "Parcel", "Room"]
+__all__ = ["BODY_LIMIT", "Check", "Intake", "Parcel", "Reserve", "Room"]
 
 logger = logging.getLogger(__name__)
 
@@ -40,28 +41,43 @@ class Parcel(msgspec.Struct, frozen=True):
     body: bytes
 
 
+Reserve = Callable[[int], None]
+"""Reserves bytes of memory, or raises RefusedError."""
+
+
 class Room:
-    """Bytes of bodies held in memory at once. Used by one event loop."""
+    """Bytes of bodies held in memory at once, compressed or not. Any thread may reserve."""
 
     def __init__(self, max_bytes: int = ROOM_BYTES) -> None:
         self._free_bytes = max_bytes
+        self._lock = threading.Lock()
+        self._freed = asyncio.Event()
 
     @contextmanager
-    def reserving(self) -> Iterator[Callable[[int], None]]:
-        """Give a function that reserves bytes, or raises RefusedError; free them at the end."""
+    def reserving(self) -> Iterator[Reserve]:
+        """Give a function that reserves bytes; free them at the end, in the event loop."""
         reserved = 0
 
         def reserve(size: int) -> None:
             nonlocal reserved
-            if size > self._free_bytes:
-                raise RefusedError(Reason.BEHIND, "too many bodies are arriving at once")
-            self._free_bytes -= size
-            reserved += size
+            with self._lock:
+                if size > self._free_bytes:
+                    raise RefusedError(Reason.BEHIND, "too many bodies are arriving at once")
+                self._free_bytes -= size
+                reserved += size
 
         try:
             yield reserve
         finally:
-            self._free_bytes += reserved
+            with self._lock:
+                self._free_bytes += reserved
+            self._freed.set()
+
+    async def await_free(self, size: int) -> None:
+        """Return in a moment when so many bytes could be reserved."""
+        while size > self._free_bytes:
+            self._freed.clear()
+            await self._freed.wait()
 
 
 class Intake:
@@ -95,11 +111,14 @@ class Intake:
         if signal is Signal.TRACES and (why := self._refusal()) is not None:
             raise RefusedError(Reason.BEHIND, why)
 
-    async def take(self, parcel: Parcel) -> None:
-        """Return when the body is durable. Raises RefusedError."""
+    async def take(self, parcel: Parcel, reserve: Reserve) -> None:
+        """Return when the body is durable. Raises RefusedError.
+
+        reserve: asked for what the body takes once it is decompressed.
+        """
         self.admit(parcel.signal)
         loop = asyncio.get_running_loop()
-        accepted = await loop.run_in_executor(self._pool, self._accept, parcel)
+        accepted = await loop.run_in_executor(self._pool, self._accept, parcel, reserve)
         if accepted is None:
             return
         try:
@@ -117,9 +136,11 @@ class Intake:
         """Refuse everything from now on."""
         self.is_closed = True
 
-    def _accept(self, parcel: Parcel) -> Future[int] | None:
+    def _accept(self, parcel: Parcel, reserve: Reserve) -> Future[int] | None:
         """Check a body and hand it to the journal; on a thread, for the sake of large ones."""
         body = decompress(parcel.body, parcel.encoding, self.body_limit)
+        if body is not parcel.body:
+            reserve(len(body))
         self._examine(body, parcel.format)
         if parcel.signal is not Signal.TRACES:
             with self._registry.updating():

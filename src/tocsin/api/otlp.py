@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from starlette.requests import ClientDisconnect, Request
@@ -21,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 BODY_TIMEOUT_S: Final = 30.0
 CLIENT_GONE: Final = 499
+DISCARDED_BYTES: Final = 64 << 20
+DISCARD_S: Final = 5.0
 FORMATS: Final = {
     "application/x-protobuf": Format.PROTOBUF,
     "application/protobuf": Format.PROTOBUF,
@@ -55,6 +58,8 @@ class Receiver:
         try:
             await self._take(request, format_, grow)
         except RefusedError as refused:
+            if refused.reason is not Reason.TIMEOUT:
+                await _discard(request)
             response = _refusal(refused, format_)
         except ClientDisconnect:
             response = Response(status_code=CLIENT_GONE)
@@ -79,7 +84,7 @@ class Receiver:
 
             body = await _read(request, self._intake.body_limit, more)
             encoding = request.headers.get("content-encoding", "")
-            await self._intake.take(Parcel(self._signal, format_, encoding, body))
+            await self._intake.take(Parcel(self._signal, format_, encoding, body), reserve)
 
 
 def _media_type(request: Request) -> str:
@@ -105,6 +110,22 @@ async def _read(request: Request, limit: int, more: Callable[[int], None]) -> by
         message = f"the body did not arrive within {BODY_TIMEOUT_S:g} s"
         raise RefusedError(Reason.TIMEOUT, message) from error
     return b"".join(pieces)
+
+
+async def _discard(request: Request) -> None:
+    """Let a refused body come to its end.
+
+    Where the sender asked to close the connection after the answer, closing it while the body
+    still comes in resets it, and the answer is lost: what is too large would be sent again.
+    """
+    size = 0
+    # RuntimeError is how Starlette says that it has come already.
+    with suppress(TimeoutError, ClientDisconnect, RuntimeError):
+        async with asyncio.timeout(DISCARD_S):
+            async for piece in request.stream():
+                size += len(piece)
+                if size > DISCARDED_BYTES:
+                    return
 
 
 def _too_large(limit: int) -> RefusedError:

@@ -2,14 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 import grpc
 import grpc.aio
 
 from tocsin.api.answers import export_response, retry_info, status_body
-from tocsin.api.intake import Intake, Parcel
+from tocsin.api.intake import Intake, Parcel, Reserve
 from tocsin.api.refusal import Reason, RefusedError
 from tocsin.errors import ConfigError
 from tocsin.model.telemetry import Format, Signal
@@ -18,9 +19,16 @@ __all__ = ["GrpcReceiver"]
 
 logger = logging.getLogger(__name__)
 
-READING: Final = 16
-"""Messages that we read at once; what gRPC reads ahead of us is beyond our reach."""
+STREAMS: Final = 16
+"""Messages that one connection may send at once; the rest waits at the sender's."""
+READING: Final = 4
+"""Messages that are read at once: each may have the body limit, and gRPC holds it twice or thrice
+until we have it."""
+AHEAD_BYTES: Final = 256 << 10
+"""What gRPC reads of a message before we ask for it."""
 READ_TIMEOUT_S: Final = 30.0
+TURN_TIMEOUT_S: Final = 5.0
+"""How long a sender waits for its turn; with the time to send, less than what senders allow."""
 
 SERVICES: Final = {
     Signal.TRACES: "opentelemetry.proto.collector.trace.v1.TraceService",
@@ -39,7 +47,9 @@ class GrpcReceiver:
         self._intake = intake
         options = [
             ("grpc.max_receive_message_length", intake.body_limit),
-            ("grpc.max_concurrent_streams", READING),  # per connection; the rest waits
+            ("grpc.max_concurrent_streams", STREAMS),
+            ("grpc.http2.bdp_probe", 0),  # or it reads ahead as much as the network brings
+            ("grpc.http2.lookahead_bytes", AHEAD_BYTES),
             ("grpc.so_reuseport", 0),  # a second server gets an error, not half of the requests
         ]
         self._reading = asyncio.Semaphore(READING)
@@ -73,31 +83,51 @@ class GrpcReceiver:
             body = b""
             try:
                 self._intake.admit(signal)
-                body = await self._read(context)
                 with self._intake.room.reserving() as reserve:
-                    reserve(len(body))
-                    await self._intake.take(Parcel(signal, Format.PROTOBUF, "", body))
+                    body = await self._read(context, reserve)
+                    await self._intake.take(Parcel(signal, Format.PROTOBUF, "", body), reserve)
             except RefusedError as refused:
                 code = CODES[refused.reason.value.grpc]
                 context.set_trailing_metadata(_details(refused))
                 self._intake.count("grpc", signal, code=code.name, size=len(body))
-                await context.abort(code, str(refused))
+                with suppress(grpc.aio.InternalError):  # where nobody waits for the answer
+                    await context.abort(code, str(refused))
+                return b""
             self._intake.count("grpc", signal, code="OK", size=len(body))
             return export_response(signal, Format.PROTOBUF)
 
         return export
 
-    async def _read(self, context: Any) -> bytes:
-        async with self._reading:
+    async def _read(self, context: Any, reserve: Reserve) -> bytes:
+        async with self._turn():
             try:
                 async with asyncio.timeout(READ_TIMEOUT_S):
                     message = await context.read()
             except TimeoutError as error:
                 late = f"the message did not arrive within {READ_TIMEOUT_S:g} s"
                 raise RefusedError(Reason.TIMEOUT, late) from error
-        if message is grpc.aio.EOF:
-            raise RefusedError(Reason.MALFORMED, "there is no message")
+            if message is grpc.aio.EOF:
+                raise RefusedError(Reason.MALFORMED, "there is no message")
+            # Before the next one is read, so that no more than room and readers hold is in memory.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TURN_TIMEOUT_S):
+                    await self._intake.room.await_free(len(message))
+            reserve(len(message))
         return bytes(message)
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """Wait until another message may be read. Raises RefusedError."""
+        try:
+            async with asyncio.timeout(TURN_TIMEOUT_S):
+                await self._reading.acquire()
+        except TimeoutError as error:
+            message = "too many messages are arriving at once"
+            raise RefusedError(Reason.BEHIND, message) from error
+        try:
+            yield
+        finally:
+            self._reading.release()
 
 
 def _details(refused: RefusedError) -> tuple[tuple[str, bytes], ...]:

@@ -273,6 +273,8 @@ def test_a_flipped_bit_costs_one_record(
     expected = numbered(10)
     del expected[at // (100 + HEADER_BYTES)]
     assert expected == bodies(journal)
+    is_last = at >= 9 * (100 + HEADER_BYTES)  # whose damage looks like a torn write
+    assert (not is_last, is_last) == (journal.counts.damaged == 1, journal.counts.torn_bytes > 0)
     journal.close()
 
 

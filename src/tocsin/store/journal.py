@@ -47,7 +47,7 @@ class JournalCounts(msgspec.Struct):
     failures: int = 0
     """Bodies refused because the disk did."""
     damaged: int = 0
-    """Records whose checksum is wrong; skipped."""
+    """Records whose checksum is wrong, and damaged stretches found on opening; skipped."""
     torn_bytes: int = 0
     """Bytes cut off the end on opening."""
 
@@ -79,7 +79,7 @@ class Journal:
         except StoreError:
             self._lock.release()
             raise
-        self.counts = JournalCounts(torn_bytes=found.torn_bytes)
+        self.counts = JournalCounts(torn_bytes=found.torn_bytes, damaged=found.damaged)
         self.last_seq = self._next_seq = found.last_seq
         """The last durable record."""
         self._digests = found.digests

@@ -28,6 +28,8 @@ class Recovery:
         """The next number follows the last segment's."""
         self.torn_bytes = 0
         """Bytes cut off the end: a write that a crash interrupted, never acknowledged."""
+        self.damaged = 0
+        """Stretches between records that hold none that can be read."""
 
     def take(self, segment: Segment, *, is_last: bool) -> None:
         """Index a segment; the last one is verified to its end and cut after its last record."""
@@ -45,6 +47,11 @@ class Recovery:
         return self.last_seq < header.seq <= self.last_seq + MAX_GAP
 
     def _index(self, segment: Segment, offset: int, header: Header) -> None:
+        lost = offset - segment.end
+        if lost:
+            self.damaged += 1
+            where = (segment.path, lost, header.seq)
+            logger.error("%s: %d bytes before record %d are damaged; skipped", *where)
         self.last_seq = header.seq
         if header.digest in self.digests:
             segment.end = offset + HEADER_BYTES + header.length

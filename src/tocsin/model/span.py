@@ -174,6 +174,8 @@ class Span(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The source itself calls this a repeated attempt."""
     attributes: dict[str, str] = {}
     """Allow-listed attributes that have no field here; never prompts or completions."""
+    content: dict[str, str] = {}
+    """Prompts, completions, arguments and results, where keeping them is switched on."""
     first_token_s: float | None = None
     arguments: int | None = None
     """Hash of a tool call's arguments; None where they were not recorded."""

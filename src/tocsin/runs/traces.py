@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from tocsin.model.span import Kind, Span
+from tocsin.runs.client_spans import ClientSpans
 from tocsin.runs.fold import FoldedRun, fold
 from tocsin.runs.twins import RecentCalls
 from tocsin.sources.tocsin_attributes import RUN_ID, RUN_OUTCOME
@@ -15,6 +16,8 @@ from tocsin.sources.tocsin_attributes import RUN_ID, RUN_OUTCOME
 __all__ = ["Settled", "TraceBook"]
 
 NS_PER_S: Final = 1_000_000_000
+MAX_SPILLED: Final = 50_000
+"""Ids of traces that are brought back when more of them comes."""
 
 
 class OpenTrace(msgspec.Struct):
@@ -87,7 +90,9 @@ class TraceBook:
         """A heap; entries that are not at their trace's `look_ns` are void."""
         self._waiting_since: OrderedDict[int, int] = OrderedDict()
         """Journal position -> how many traces wait since then. Positions come in order."""
+        self._spilled: OrderedDict[str, None] = OrderedDict()
         self._calls = RecentCalls()
+        self._clients = ClientSpans()
         self._held = 0
         self.duplicates = 0
         self.late_spans = 0
@@ -106,6 +111,10 @@ class TraceBook:
         """Whether a trace is in memory."""
         return trace_id in self._traces
 
+    def was_spilled(self, trace_id: str) -> bool:
+        """Whether a trace was handed on unfinished lately, for want of room."""
+        return trace_id in self._spilled
+
     def add(self, spans: Iterable[Span], position: int, now_ns: int) -> None:
         """Take the spans of a journal record; those that were here before are dropped."""
         touched: dict[str, OpenTrace] = {}
@@ -123,7 +132,8 @@ class TraceBook:
             trace.last_ns = now_ns
             if span.parent_id is None:
                 trace.has_root = True
-            self._calls.note(span)
+            if not self._clients.note(span):
+                self._calls.note(span)
             self._held += 1
         for trace in touched.values():
             self._schedule(trace)
@@ -132,6 +142,7 @@ class TraceBook:
         """Take back spans that were handed on before. are_over: so were the runs of the rooted."""
         for span in spans:
             trace = self._open(span.trace_id, 0, now_ns)
+            self._spilled.pop(span.trace_id, None)
             known = trace.spans.get(span.span_id)
             if known is not None and known.kind is not Kind.LLM:
                 continue  # an LLM span may stand for the calls of an agent with the same id
@@ -223,6 +234,9 @@ class TraceBook:
         oldest = next(iter(self._traces.values()))
         handed = [self._hand_on(oldest, now_ns)] if oldest.waiting else []
         self.spilled_traces += 1
+        self._spilled[oldest.trace_id] = None
+        if len(self._spilled) > MAX_SPILLED:
+            self._spilled.popitem(last=False)
         self._forget(oldest)
         return handed
 
@@ -235,7 +249,7 @@ class TraceBook:
         spans = list(trace.spans.values())
         if not trace.handed_on:
             trace.is_twin = len(spans) == 1 and self._calls.is_twin(spans[0])
-        runs = fold(spans[trace.is_twin :])
+        runs = fold(self._clients.without_repeats(trace.spans)[trace.is_twin :])
         in_runs = {placed.span.span_id for run in runs for placed in run.spans}
         rest = [span for span in spans if span.span_id not in in_runs]
         fresh = frozenset(trace.spans.keys() - trace.handed_on)

@@ -17,6 +17,9 @@ __all__ = ["Origin", "Reading", "origin_of"]
 MAX_KEPT: Final = 128
 """Characters of an attribute that is kept."""
 MAX_SPAN_NAME: Final = 256
+MAX_CONTENTS: Final = 64
+MAX_CONTENT: Final = 32_768
+"""Characters of one attribute with content."""
 
 
 class Origin(msgspec.Struct, frozen=True):
@@ -28,16 +31,28 @@ class Origin(msgspec.Struct, frozen=True):
     readers: Readers
     has_private_names: bool
     """Span names hold users' text."""
+    keep_content: bool
+    counts_reasoning_twice: bool
+    """Output has the reasoning added once too often, behind LiteLLM."""
 
 
-def origin_of(readers: Readers, scope: str, service: str | None, environment: str | None) -> Origin:
+def origin_of(
+    readers: Readers,
+    scope: str,
+    service: str | None,
+    environment: str | None,
+    *,
+    keep_content: bool = False,
+) -> Origin:
     """Describe where a batch of spans comes from."""
     return Origin(
         clean_name(service),
         clean_name(environment),
         scope,
         readers,
-        scope in VOCABULARY.private_scopes,
+        scope.startswith(VOCABULARY.private_scopes),
+        keep_content,
+        scope in VOCABULARY.twice_reasoning_scopes,
     )
 
 
@@ -111,3 +126,16 @@ class Reading:
             if isinstance(value, str | int | float):
                 kept[name] = str(value)[:MAX_KEPT]
         return kept
+
+    def content(self) -> dict[str, str]:
+        """What people and models said, by attribute; for those who have switched that on."""
+        known, starts = self.readers.content, VOCABULARY.content_starts
+        names = [name for name in self.attributes if name in known or name.startswith(starts)]
+        found: dict[str, str] = {}
+        for name in names[:MAX_CONTENTS]:
+            value = self.readers.read(self.attributes[name])
+            if isinstance(value, tuple | dict):
+                value = msgspec.json.encode(value).decode()
+            if isinstance(value, str) and value:
+                found[name[:MAX_KEPT]] = value[:MAX_CONTENT]
+        return found

@@ -25,7 +25,7 @@ import msgspec
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from bench.load.bodies import SPANS
-from bench.load.drive import Found, Load, Sample, drive
+from bench.load.drive import Found, Load, drive
 from bench.load.targets import (
     Start,
     Target,
@@ -71,7 +71,7 @@ def measure(start: Start, python: str, load: Load, directory: str | None) -> Tur
         found = msgspec.json.decode(sender.stdout, type=Found)
         if load.drains:
             check(Path(data) / "store" / "tocsin.duckdb", found.samples[-1].sent)
-        return Turn(found, idle, rate(found.samples, load.seconds))
+        return Turn(found, idle, rate(found, load))
 
 
 def check(database: Path, sent: int) -> None:
@@ -84,14 +84,15 @@ def check(database: Path, sent: int) -> None:
         sys.exit(f"spans, runs of spans, runs: sent {expected}, stored {counted}")
 
 
-def rate(samples: list[Sample], seconds: float) -> float:
-    """Spans committed per second while sending went on, once warm."""
-    warm = [sample for sample in samples if seconds * WARM <= sample.at_s <= seconds]
-    first, last = warm[0], warm[-1]
+def rate(found: Found, load: Load) -> float:
+    """Spans committed per second until the last answer, by Tocsin once it is warm."""
+    warm_s = load.seconds * WARM if load.drains else 0
+    sending = [s for s in found.samples if warm_s <= s.at_s <= found.sending_s]
+    first, last = sending[0], sending[-1]
     return (last.committed - first.committed) / (last.at_s - first.at_s)
 
 
-def report(turns: list[Turn], load: Load) -> None:
+def report(turns: list[Turn]) -> None:
     """Print the turn of median rate in full."""
     turn = sorted(turns, key=lambda turn: turn.rate)[len(turns) // 2]
     found, samples = turn.found, turn.found.samples
@@ -102,7 +103,7 @@ def report(turns: list[Turn], load: Load) -> None:
         f"most {latencies_s[-1] * 1e3:.0f} ms; told to wait {found.refused} times"
     )
     print("  at s    sent/s  committed/s    behind      MB")
-    sending = [sample for sample in samples if sample.at_s <= load.seconds]
+    sending = [sample for sample in samples if sample.at_s <= found.sending_s]
     shown = sending[:: max(1, len(sending) // 10)]
     for before, after in pairwise(shown):
         took_s = after.at_s - before.at_s
@@ -169,7 +170,7 @@ def run(options: argparse.Namespace) -> None:
         f"{options.protocol} {options.encoding or 'identity'}, {options.seconds:g} s, "
         f"{options.connections} connections, bodies of {size} kB, {offered}"
     )
-    report(turns["Tocsin"], load)
+    report(turns["Tocsin"])
     compare(turns)
     print(TARGETS)
 

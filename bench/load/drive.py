@@ -42,12 +42,13 @@ class Sample(msgspec.Struct, frozen=True):
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """What happened. drain_s: from the last answer until everything was committed."""
+    """What happened. sending_s: until the last answer. drain_s: from then until all is there."""
 
     samples: list[Sample]
     latencies_s: list[float]
     refused: int
     body_bytes: int
+    sending_s: float
     drain_s: float
     server_us: float
     """CPU time of the server until all was committed, for each span."""
@@ -73,6 +74,7 @@ class Driver:
         cpu_s, own_s = _cpu_s(self._target.pid), time.process_time()
         watch = asyncio.create_task(self._watch())
         await asyncio.gather(*(self._work(self._connect()) for _ in range(load.connections)))
+        await self._look()
         elapsed_s = self._now_s()
         server = (_cpu_s(self._target.pid) - cpu_s) / elapsed_s
         sender = (time.process_time() - own_s) / elapsed_s
@@ -87,6 +89,7 @@ class Driver:
             latencies_s=sorted(self._latencies_s),
             refused=self._refused,
             body_bytes=len(self._templates[0].fill(0, 1 << 60)),
+            sending_s=elapsed_s,
             drain_s=self._samples[-1].at_s - elapsed_s,
             server_us=all_s * 1e6 / max(1, self._committed),
             server_cores=server,
@@ -129,10 +132,13 @@ class Driver:
 
     async def _watch(self) -> None:
         while True:
-            committed = await asyncio.to_thread(self._target.committed) - self._before
-            rss = sum(process.memory_info().rss for process in tree_of(self._target.pid))
-            self._samples.append(Sample(self._now_s(), self._sent, committed, rss))
+            await self._look()
             await asyncio.sleep(1)
+
+    async def _look(self) -> None:
+        committed = await asyncio.to_thread(self._target.committed) - self._before
+        rss = sum(process.memory_info().rss for process in tree_of(self._target.pid))
+        self._samples.append(Sample(self._now_s(), self._sent, committed, rss))
 
     def _connect(self) -> Send:
         load = self._load

@@ -19,7 +19,8 @@ class HttpSender:
         self._streams: Any = None
 
     async def post(self, body: bytes) -> float:
-        if self._streams is None:
+        # Some servers close a connection that was not used for a few seconds.
+        if self._streams is None or self._streams[0].at_eof():
             self._streams = await asyncio.open_connection("127.0.0.1", self._port)
         reader, writer = self._streams
         head = (

@@ -44,7 +44,7 @@ from tocsin.runs.limits import WorkflowSLA
 pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.timeout(60)]
 
 EACH = 16
-RUN_TTL_S = 2.0
+RUN_TTL_S = 6.0
 USAGE = Usage(input=100, cached=40, output=20, reasoning=5)
 
 
@@ -93,8 +93,8 @@ class Fleet:
         await Runner.run(agent, "hi", run_config=config, max_turns=3)
 
     async def cut(self, name: str, model: Model | None = None) -> None:
-        """Cancel a run half a second in."""
-        await asyncio.wait_for(self.run(name, model), 0.5)
+        """Cancel a run once its calls have surely begun, though two hundred start with it."""
+        await asyncio.wait_for(self.run(name, model), RUN_TTL_S / 2)
 
     async def stream(self, name: str) -> None:
         agent, config = self._agent(name)

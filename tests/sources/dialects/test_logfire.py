@@ -49,6 +49,10 @@ def test_details_of_tokens_are_in_json() -> None:
         span = decode_one("Responses API with x", {**tokens, "usage": record}, scope=SCOPE)
         assert expected == span.usage
 
+    cached = {**tokens, "gen_ai.usage.cache_read.input_tokens": 64, "usage": usage}
+    span = decode_one("Responses API with x", cached, scope=SCOPE)
+    assert Usage(120, 30, 64, 0, 10) == span.usage
+
 
 def test_an_error_is_in_json() -> None:
     error = '{"message":"Guardrail tripwire triggered","data":{"guardrail":"block"}}'

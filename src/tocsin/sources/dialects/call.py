@@ -70,8 +70,10 @@ def usage(reading: Reading) -> Usage | None:
     read, written, cache_read, cache_write, reasoning = counts
     if not read and not written:
         return None
-    if reading.names.usage_json and not cache_read and not reasoning:
-        cache_read, cache_write, reasoning = _details(reading)
+    if reading.names.usage_json and not (cache_read and reasoning):
+        told = _details(reading)
+        cache_read, cache_write = cache_read or told[0], cache_write or told[1]
+        reasoning = reasoning or told[2]
     if cache_read + cache_write > read:
         read += cache_read + cache_write
     return Usage(read, written, cache_read, cache_write, reasoning)

@@ -28,6 +28,8 @@ class Origin(msgspec.Struct, frozen=True):
     readers: Readers
     has_private_names: bool
     """Span names hold users' text."""
+    preparations: tuple[str, ...]
+    """Ends of the names of spans that are called model calls and ask no model."""
     counts_reasoning_twice: bool
     """Output has the reasoning added once too often, behind LiteLLM."""
 
@@ -40,6 +42,7 @@ def origin_of(readers: Readers, scope: str, service: str | None, environment: st
         scope,
         readers,
         scope.startswith(VOCABULARY.private_scopes),
+        VOCABULARY.preparations.get(scope, ()),
         scope in VOCABULARY.twice_reasoning_scopes,
     )
 
@@ -66,6 +69,8 @@ class Reading:
         for memo, attribute in self.plan.kinds:
             kind = memo[self.attributes[attribute]]
             if kind is not None:
+                if self.origin.preparations and self.name.endswith(self.origin.preparations):
+                    return Kind.STEP
                 return kind
         return kind_by_name[self.origin.scope, self.name]
 

@@ -9,7 +9,7 @@ from typing import Final
 
 import tocsin
 from tocsin.cli_runs.command import add_runs_command
-from tocsin.serve.command import add_serve_command
+from tocsin.serve.command import add_check_command, add_serve_command
 
 __all__ = ["main"]
 
@@ -46,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.add_argument("--plain", action="store_true", help="print tables, draw nothing in place")
     add_serve_command(commands)
+    add_check_command(commands)
     add_runs_command(commands)
     return parser
 

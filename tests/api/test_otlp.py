@@ -281,7 +281,7 @@ class HeldStore:
     def idle(self) -> None:
         pass
 
-    def wire(self, _config: Path | None, _data: Path, _registry: Any) -> Any:
+    def wire(self, _settings: Any, _data: Path, _registry: Any) -> Any:
         from tests.fakes.span_store import span_ids
         from tocsin.api.wellformed import check
         from tocsin.serve.wiring import Wiring

@@ -7,9 +7,9 @@ from types import TracebackType
 from typing import Self
 
 from tests.fakes.span_store import wire
+from tocsin.model.address import Address
 from tocsin.serve.command import run_server
-from tocsin.serve.listen import Address
-from tocsin.serve.server import ServerOptions
+from tocsin.serve.options import ServerOptions
 
 ROOT = Path(__file__).parent.parent.parent
 PURPOSES = ("HTTP", "OTLP/HTTP", "OTLP/gRPC")

@@ -8,8 +8,9 @@ from typing import Any, Self
 
 from tests.fakes.span_store import SpanStore, wire
 from tocsin.errors import TocsinError
-from tocsin.serve.listen import Address
-from tocsin.serve.server import Server, ServerOptions
+from tocsin.model.address import Address
+from tocsin.serve.options import ServerOptions
+from tocsin.serve.server import Server
 from tocsin.serve.wiring import Wire
 
 FREE = Address("127.0.0.1", 0)

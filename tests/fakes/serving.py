@@ -21,11 +21,11 @@ def tocsin(*arguments: str, **env: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-def serve(start: Start, data: Path) -> tuple[Program, Mapping[str, str]]:
+def serve(start: Start, data: Path, *more: str) -> tuple[Program, Mapping[str, str]]:
     """Start a server on free ports; return its addresses by purpose."""
     options = ("--listen", "--otlp-http", "--otlp-grpc")
     places = [part for option in options for part in (option, "127.0.0.1:0")]
-    command = [sys.executable, "-m", "tocsin", "serve", "--data", str(data), *places]
+    command = [sys.executable, "-m", "tocsin", "serve", "--data", str(data), *places, *more]
     program: Program = start(command=command)
     assert wait_for(lambda: program._out.read_text().count("\n") >= 4, 30), program.errors
     lines = program._out.read_text().splitlines()[1:]

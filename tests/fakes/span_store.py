@@ -8,6 +8,7 @@ import msgspec
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from tocsin.api.wellformed import check
+from tocsin.config.settings import Settings
 from tocsin.errors import StoreError
 from tocsin.meters.registry import Registry
 from tocsin.model.telemetry import Format
@@ -68,7 +69,7 @@ def span_ids(record: Record) -> list[str]:
     ]
 
 
-def wire(_config: Path | None, data: Path, _registry: Registry) -> Wiring:
+def wire(_settings: Settings, data: Path, _registry: Registry) -> Wiring:
     """Connect a receiver to a SpanStore in the data directory."""
     store = SpanStore(data / "spans.db")
     return Wiring(

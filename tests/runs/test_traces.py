@@ -3,6 +3,8 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.fakes.spans import span
 from tocsin.model.span import Kind, Span, Usage
@@ -145,3 +147,78 @@ def test_two_instrumentors_in_separate_traces_tell_of_one_call(
         )
         book.add([call], n, 0)
     assert runs == sum(len(trace.runs) for trace in book.settled(2 * S))
+
+
+def test_what_was_spilled_can_be_brought_back() -> None:
+    book = TraceBook(settle_s=1, max_spans=1)
+    book.add([a_span("l", "r", trace_id="t1"), a_span("x", "r", trace_id="t2")], 1, 0)
+    book.settled(0)
+    assert (True, False) == (book.was_spilled("t1"), book.was_spilled("t2"))
+    book.restore([a_span("l", "r", trace_id="t1")], S)
+    assert (False, True) == (book.was_spilled("t1"), book.knows("t1"))
+
+
+def test_what_is_over_is_forgotten_before_anything_is_spilled() -> None:
+    book = TraceBook(settle_s=1, max_spans=10)
+    book.add([a_span(f"over{n}", trace_id=f"over{n}") for n in range(10)], 1, 0)
+    assert 10 == len(book.settled(S))
+    book.add([a_span(f"open{n}", "gone", trace_id=f"open{n}") for n in range(5)], 2, 2 * S)
+    assert [] == book.settled(2 * S)
+    assert (10, 0, 2) == (book.held_spans, book.spilled_traces, book.first_waiting())
+    assert not book.knows("over0")
+    assert book.knows("open0")
+
+
+def test_spans_around_runs_are_handed_on_without_one() -> None:
+    book = TraceBook(settle_s=1)
+    book.add([span(Kind.OTHER, span_id="http", trace_id="t", parent_id=None)], 1, 0)
+    (alone,) = book.settled(S)
+    assert ([], ["http"]) == (alone.runs, [rest.span_id for rest in alone.rest])
+
+
+def test_a_twin_does_not_come_back_with_its_trace() -> None:
+    book = TraceBook(settle_s=1)
+    fields: dict[str, Any] = {"model": "m", "trace_id": "b", "parent_id": None}
+    outer = a_span("outer", "agent", scope="x", started_ns=0, ended_ns=9, model="m")
+    twin = span(Kind.LLM, "twin", scope="y", usage=Usage(120, 30), **times(1, 8), **fields)
+    book.add([twin, outer], 1, 0)
+    (first,) = book.settled(S)
+    assert ([], ["twin"]) == (first.runs, [rest.span_id for rest in first.rest])
+
+    book.add([span(Kind.TOOL, "late", trace_id="b", parent_id=None)], 2, 2 * S)
+    (again,) = book.settled(4 * S)
+    assert [["late"]] == [[p.span.span_id for p in run.spans] for run in again.runs]
+    assert ["twin"] == [rest.span_id for rest in again.rest]
+
+
+def times(started_ns: int, ended_ns: int) -> dict[str, Any]:
+    return {"started_ns": started_ns, "ended_ns": ended_ns}
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 40), st.booleans()), max_size=40))
+def test_nothing_is_lost_whenever_spans_come(steps: list[tuple[int, int, bool]]) -> None:
+    book = TraceBook(max_spans=12)
+    now_ns = sent = 0
+    handed: list[str] = []
+    for number, (trace, wait_s, is_root) in enumerate(steps):
+        parent = None if is_root else "gone"
+        book.add([a_span(f"s{number}", parent, trace_id=f"t{trace}")], number + 1, now_ns)
+        sent += 1
+        now_ns += wait_s * S
+        handed += [s for settled in book.settled(now_ns) for s in settled.fresh]
+        waiting = book.first_waiting()
+        assert (waiting is None) == (len(handed) == sent)
+        assert book.held_spans <= 12
+    handed += [s for settled in book.settled(now_ns, everything=True) for s in settled.fresh]
+    assert sorted(handed) == sorted(f"s{number}" for number in range(sent))
+    assert not any(settled.fresh for settled in book.settled(now_ns + 61 * S))
+    assert ([], 0) == (book.settled(now_ns + 361 * S), book.held_spans)
+
+
+def test_a_trace_that_is_forgotten_early_leaves_nothing_behind() -> None:
+    book = TraceBook(settle_s=1, linger_s=300, max_spans=10)
+    for n in range(100):
+        book.add([a_span(f"r{n}", trace_id=f"t{n}")], n, n * S)
+        book.settled(n * S)
+    assert (10, 0) == (book.held_spans, book.spilled_traces)
+    assert 1 == len(book._agenda)

@@ -13,12 +13,16 @@ import pytest
 from tests.fakes.receiver import Receiver
 from tests.fakes.span_store import SpanStore, request_of
 from tocsin.serve.command import add_serve_command
+from tocsin.serve.options import make_options
+from tocsin.store.location import default_data
 
 CODE = """
 import argparse
-from tocsin.serve.command import add_serve_command
+from tocsin.serve.command import add_check_command, add_serve_command
 parser = argparse.ArgumentParser()
-add_serve_command(parser.add_subparsers())
+commands = parser.add_subparsers()
+add_serve_command(commands)
+add_check_command(commands)
 options = parser.parse_args()
 raise SystemExit(options.run(options))
 """
@@ -26,28 +30,59 @@ FREE = ("--listen", "127.0.0.1:0", "--otlp-http", "127.0.0.1:0", "--otlp-grpc", 
 
 
 def serve(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", CODE, "serve", *arguments]
+    return tocsin("serve", *arguments)
+
+
+def tocsin(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", CODE, *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
 def test_listens_on_loopback_by_default() -> None:
     parser = argparse.ArgumentParser()
     add_serve_command(parser.add_subparsers())
-    options = parser.parse_args(["serve"])
-    expected = ("127.0.0.1:8001", "127.0.0.1:4318", "127.0.0.1:4317")
-    assert expected == (options.listen, options.otlp_http, options.otlp_grpc)
+    options = make_options(parser.parse_args(["serve"]))
+    expected = ["127.0.0.1:8001", "127.0.0.1:4318", "127.0.0.1:4317"]
+    assert expected == [str(a) for a in (options.listen, options.otlp_http, options.otlp_grpc)]
+    assert default_data() == options.data
+
+
+def test_the_command_line_goes_before_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "tocsin.yaml"
+    file.write_text("listen: 127.0.0.1:1\notlp: {http: 127.0.0.1:2}\nstore: duckdb:///from/file\n")
+    parser = argparse.ArgumentParser()
+    add_serve_command(parser.add_subparsers())
+
+    by_file = make_options(parser.parse_args(["serve", "--config", str(file)]))
+    assert (Path("/from/file"), 1, 2, 4317) == (
+        *(by_file.data, by_file.listen.port),
+        *(by_file.otlp_http.port, by_file.otlp_grpc.port),
+    )
+    given = ["--listen", "127.0.0.1:9", "--data", "/given"]
+    by_hand = make_options(parser.parse_args(["serve", "--config", str(file), *given]))
+    assert (Path("/given"), 9, 2) == (by_hand.data, by_hand.listen.port, by_hand.otlp_http.port)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("--listen", "8001"), "'8001' is no address; write HOST:PORT, such as 127.0.0.1:4318"),
-        (("--config", "no.yaml"), "--config no.yaml: there is no such file"),
+        (("--config", "no.yaml"), "no.yaml: cannot be read: No such file or directory"),
     ],
 )
 def test_wrong_options_are_explained(arguments: tuple[str, ...], message: str) -> None:
     done = serve(*arguments)
     assert (2, f"tocsin serve: {message}\n") == (done.returncode, done.stderr)
+
+
+def test_check_says_what_is_wrong_without_starting(tmp_path: Path) -> None:
+    file = tmp_path / "tocsin.yaml"
+    file.write_text("retention: {spans: 7d}\n")
+    assert (0, f"{file}: fine\n") == ((done := tocsin("check", str(file))).returncode, done.stdout)
+    file.write_text("retention: {span: 7d}\n")
+    done = tocsin("check", str(file))
+    message = f"{file}:1:13: retention.span: is no key here; write spans\n"
+    assert (1, message) == (done.returncode, done.stderr)
 
 
 @pytest.mark.e2e

@@ -5,7 +5,8 @@ import socket
 import pytest
 
 from tocsin.errors import ConfigError
-from tocsin.serve.listen import Address, listen
+from tocsin.model.address import Address
+from tocsin.serve.listen import listen
 
 
 @pytest.mark.parametrize(

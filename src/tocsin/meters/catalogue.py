@@ -259,8 +259,18 @@ DEAD_BODIES = _counter(
 STORE_RETRIES = _counter(
     "tocsin_store_retries_total", "", "Writes to the store that had to be repeated."
 )
+STORE_SPANS = _counter(
+    "tocsin_store_spans_total", "", "Spans committed to the store since the start."
+)
 OTLP_SKIPPED = _counter(
-    "tocsin_otlp_spans_skipped_total", "reason", "Spans left out: their ids or times are not right."
+    "tocsin_otlp_spans_skipped_total",
+    "reason",
+    "Spans left out: unreadable, or without right ids or times.",
+)
+OTLP_REPAIRED = _counter(
+    "tocsin_otlp_spans_repaired_total",
+    "reason",
+    "Spans kept although a parent's id or one of their times was not right.",
 )
 OTLP_DUPLICATES = _counter(
     "tocsin_otlp_duplicate_spans_total", "", "Spans that were sent more than once."

@@ -53,7 +53,7 @@ class ErrorClass(StrEnum):
     OTHER = "other"
 
 
-class Usage(msgspec.Struct, frozen=True):
+class Usage(msgspec.Struct, frozen=True, gc=False):
     """Tokens of one LLM call as the provider reported them.
 
     `input_tokens` includes cache reads and writes; `output_tokens` includes reasoning.
@@ -71,7 +71,7 @@ class Usage(msgspec.Struct, frozen=True):
         return self.input_tokens + self.output_tokens
 
 
-class Cost(msgspec.Struct, frozen=True):
+class Cost(msgspec.Struct, frozen=True, gc=False):
     """Price of one LLM call in USD, split as the catalogue's `cost_type` label."""
 
     input: Decimal
@@ -123,7 +123,8 @@ class TraceEnd(msgspec.Struct, frozen=True, kw_only=True):
     ended_ns: int
 
 
-class Span(msgspec.Struct, frozen=True, kw_only=True):
+# gc=False: they are held by the hundred thousand, and refer to nothing that refers to them.
+class Span(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A finished operation.
 
     Times are wall-clock nanoseconds; a source that saw both ends on a monotonic clock sets
@@ -173,6 +174,8 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
     """The source itself calls this a repeated attempt."""
     attributes: dict[str, str] = {}
     """Allow-listed attributes that have no field here; never prompts or completions."""
+    content: dict[str, str] = {}
+    """Prompts, completions, arguments and results, where keeping them is switched on."""
     first_token_s: float | None = None
     arguments: int | None = None
     """Hash of a tool call's arguments; None where they were not recorded."""
@@ -187,7 +190,7 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
         return max(0, self.ended_ns - self.started_ns) / NS_PER_S
 
 
-class Observation(msgspec.Struct, frozen=True, kw_only=True):
+class Observation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A finished span with what Tocsin knows about it: what every recorder is told."""
 
     span: Span

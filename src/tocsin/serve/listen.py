@@ -4,37 +4,19 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Iterator
-from typing import Final, NamedTuple, Self
+from typing import Final
 
 import uvicorn
 from starlette.applications import Starlette
 
 from tocsin.errors import ConfigError
+from tocsin.model.address import Address
 
-__all__ = ["Address", "HttpServer", "listen"]
+__all__ = ["HttpServer", "listen"]
 
 STOP_S: Final = 5
 IDLE_CONNECTION_S: Final = 75
 """Longer than senders keep connections without use, or closing one races with a request."""
-
-
-class Address(NamedTuple):
-    """Where to listen; port 0 is any free one."""
-
-    host: str
-    port: int
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read HOST:PORT or [IPV6]:PORT. Raises ConfigError."""
-        host, colon, port = text.rpartition(":")
-        is_port = port.isascii() and port.isdecimal() and int(port) < 65536
-        if not colon or not host or not is_port or (":" in host) != host.startswith("["):
-            raise ConfigError(f"{text!r} is no address; write HOST:PORT, such as 127.0.0.1:4318")
-        return cls(host.strip("[]"), int(port))
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 def listen(address: Address, purpose: str) -> socket.socket:

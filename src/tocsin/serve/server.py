@@ -4,53 +4,34 @@ import asyncio
 import logging
 import os
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any, Final
 
-import msgspec
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 from starlette.routing import Route
 
 from tocsin.api.health import Lifecycle, Phase, health_routes
-from tocsin.api.intake import BODY_LIMIT, Intake
+from tocsin.api.intake import Intake
 from tocsin.api.otlp import otlp_routes
 from tocsin.api.otlp_grpc import GrpcReceiver
 from tocsin.api.runs import RunRoutes
 from tocsin.meters.exposition import RegistryCollector
 from tocsin.meters.registry import Registry
+from tocsin.model.address import Address
 from tocsin.serve.consumer import Backpressure, Consumer
 from tocsin.serve.health import ServerMeters
-from tocsin.serve.listen import Address, HttpServer, listen
+from tocsin.serve.listen import HttpServer, listen
+from tocsin.serve.options import ServerOptions
 from tocsin.serve.wiring import Wire
 from tocsin.store.dead import DeadLetters
-from tocsin.store.journal import MAX_BYTES, Journal
+from tocsin.store.journal import Journal
 from tocsin.store.lock import DirectoryLock
 
-__all__ = ["Server", "ServerOptions"]
+__all__ = ["Server"]
 
 logger = logging.getLogger(__name__)
 
 GRACE_S: Final = 5.0
-
-
-class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What `tocsin serve` is told."""
-
-    data: Path
-    config: Path | None = None
-    listen: Address = Address("127.0.0.1", 8001)
-    otlp_http: Address = Address("127.0.0.1", 4318)
-    otlp_grpc: Address = Address("127.0.0.1", 4317)
-    body_limit: int = BODY_LIMIT
-    journal_bytes: int = MAX_BYTES
-    drain_s: float = 10.0
-    """How long a stop may take to process what is accepted."""
-
-    @property
-    def high_bytes(self) -> int:
-        """Waiting bytes from which on senders are told to wait."""
-        return self.journal_bytes // 2
 
 
 class Server:
@@ -113,7 +94,7 @@ class Server:
     def _open(self, wire: Wire, opened: ExitStack) -> None:
         options = self._options
         opened.callback(DirectoryLock(options.data).release)
-        self.wiring = wire(options.config, options.data, self._registry)
+        self.wiring = wire(options.settings, options.data, self._registry)
         opened.callback(self.wiring.close)
         reader = self.wiring.reader
         self._run_routes = None if reader is None else RunRoutes(reader)

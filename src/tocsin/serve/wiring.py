@@ -8,17 +8,21 @@ import msgspec
 
 from tocsin.api.intake import Check
 from tocsin.api.wellformed import check
+from tocsin.config.settings import Settings
 from tocsin.meters.record import Recorder
 from tocsin.meters.registry import Registry
 from tocsin.serve.consumer import Store
 from tocsin.store.base import RunReader
 from tocsin.store.location import STORE
 from tocsin.store.record import Record
+from tocsin.store.redaction import Redactor
 
 __all__ = ["NullStore", "Wire", "Wiring", "embedded_wiring", "null_wiring"]
 
 QUERY_S: Final = 10.0
 """How long a question about runs may take."""
+STORE_MB: Final = 160
+"""What DuckDB may take before it spills to disk: with what else is in memory, 400 MB at most."""
 
 
 class Wiring(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,8 +38,8 @@ class Wiring(msgspec.Struct, frozen=True, kw_only=True):
     """What becomes of a span, for the line that the server prints."""
 
 
-Wire = Callable[[Path | None, Path, Registry], Wiring]
-"""Makes the parts of a configuration file, if there is one, a data directory, and metrics."""
+Wire = Callable[[Settings, Path, Registry], Wiring]
+"""Makes the parts, given settings, a data directory, and metrics."""
 
 
 class NullStore:
@@ -56,7 +60,7 @@ class NullStore:
         """Nothing is ever due."""
 
 
-def embedded_wiring(_config: Path | None, data: Path, registry: Registry) -> Wiring:
+def embedded_wiring(settings: Settings, data: Path, registry: Registry) -> Wiring:
     """Decode every dialect, count, and keep spans and runs in DuckDB."""
     # Here, not above: the receiving end alone starts without the database and the price list.
     from tocsin.pricing.catalogue import PriceBook
@@ -65,9 +69,15 @@ def embedded_wiring(_config: Path | None, data: Path, registry: Registry) -> Wir
     from tocsin.serve.trace_sink import TraceSink
     from tocsin.store.embedded.store import EmbeddedStore
 
-    store = EmbeddedStore(data / STORE)
-    counter = RunCounter(PriceBook(), [Recorder(registry)])
-    sink = TraceSink(store, TraceBook(), counter, registry)
+    content = settings.content
+    store = EmbeddedStore(
+        data / STORE,
+        retention_days=settings.retention.spans,
+        content=Redactor(content.redact) if content.keep else None,
+        memory_mb=STORE_MB,
+    )
+    counter = RunCounter(PriceBook(settings.prices), [Recorder(registry)])
+    sink = TraceSink(store, TraceBook(), counter, registry, keep_content=content.keep)
     return Wiring(
         check=check,
         process=sink.decode,
@@ -78,7 +88,7 @@ def embedded_wiring(_config: Path | None, data: Path, registry: Registry) -> Wir
     )
 
 
-def null_wiring(_config: Path | None, _data: Path, _registry: Registry) -> Wiring:
+def null_wiring(_settings: Settings, _data: Path, _registry: Registry) -> Wiring:
     """Accept everything that is well-formed and forget it: to measure the receiving end alone."""
     return Wiring(
         check=check,

@@ -41,17 +41,19 @@ class Decoded(msgspec.Struct, frozen=True):
     repaired: Counter[str]
 
 
-def decode_traces(body: bytes, *, is_json: bool, now_ns: int | None = None) -> Decoded:
+def decode_traces(
+    body: bytes, *, is_json: bool, now_ns: int | None = None, keep_content: bool = False
+) -> Decoded:
     """Read an ExportTraceServiceRequest in protobuf or OTLP/JSON.
 
-    now_ns: our wall clock, to tell spans of the future. Raises DecodeError where the body is no
-    such request.
+    now_ns: our wall clock, to tell spans of the future. keep_content: read prompts, completions and
+    tools' arguments and results too. Raises DecodeError where the body is no such request.
     """
     latest_ns = (time.time_ns() if now_ns is None else now_ns) + MAX_AHEAD_NS
     decoded = Decoded([], Counter(), Counter())
     batches: Iterator[Batch] = (parse_json if is_json else parse_protobuf)(body)
     for batch in batches:
-        origin = _origin(batch.wire, batch.scope, batch.service, batch.environment)
+        origin = _origin(batch.wire, batch.scope, batch.service, batch.environment, keep_content)
         for raw in batch.spans:
             if raw is None:
                 decoded.skipped["unreadable"] += 1
@@ -63,9 +65,12 @@ def decode_traces(body: bytes, *, is_json: bool, now_ns: int | None = None) -> D
 
 
 @lru_cache(maxsize=1024)
-def _origin(wire: Wire, scope: str, service: str | None, environment: str | None) -> Origin:
+def _origin(
+    wire: Wire, scope: str, service: str | None, environment: str | None, keep_content: bool
+) -> Origin:
     """Senders are few, and send many batches."""
-    return origin_of(_readers(wire, VOCABULARY.foreign_to(scope)), scope, service, environment)
+    readers = _readers(wire, VOCABULARY.foreign_to(scope))
+    return origin_of(readers, scope, service, environment, keep_content=keep_content)
 
 
 @lru_cache(maxsize=16)

@@ -7,6 +7,10 @@ from tocsin.sources.dialects.table import Dialect, KindRule, Names, name_starts
 __all__ = ["ANTHROPIC", "CREWAI", "GOOGLE_ADK", "HAYSTACK", "LLAMA_INDEX", "SMOLAGENTS"]
 
 GOOGLE_ADK = Dialect(
+    content=(
+        *("gcp.vertex.agent.llm_request", "gcp.vertex.agent.llm_response"),
+        *("gcp.vertex.agent.tool_call_args", "gcp.vertex.agent.tool_response"),
+    ),
     name_rules=(
         # before 1.6, which names no operations
         name_starts(

@@ -26,6 +26,10 @@ OPERATIONS = {
 """create_agent and fetch_response do no work, and are left to be `other`."""
 
 GEN_AI = Dialect(
+    content=(
+        *("gen_ai.input.messages", "gen_ai.output.messages", "gen_ai.system_instructions"),
+        *("gen_ai.tool.call.arguments", "gen_ai.tool.call.result"),
+    ),
     kinds=(
         KindRule(rank=2, attribute="gen_ai.operation.name", values=OPERATIONS),
         KindRule(rank=9, attribute="gen_ai.tool.name", values={}, otherwise=lambda _: Kind.TOOL),

@@ -21,6 +21,7 @@ SPAN_NAMES = {
 }
 
 LOGFIRE = Dialect(
+    content=("input", "response", "request_data", "response_data", "events"),
     name_rules=(name_starts("logfire", SPAN_NAMES),),
     only_in="logfire",
     names=Names(

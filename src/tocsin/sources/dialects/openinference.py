@@ -19,6 +19,7 @@ KINDS = {
 }
 
 OPENINFERENCE = Dialect(
+    content=("input.value", "output.value", "llm.input_messages.", "llm.output_messages."),
     kinds=(KindRule(rank=3, attribute="openinference.span.kind", values=KINDS),),
     names=Names(
         agent=("agent.name", "graph.node.id"),

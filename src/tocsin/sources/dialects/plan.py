@@ -100,6 +100,7 @@ class Readers:
         self.read = read = wire.value
         self.event = wire.event
         self._wanted = VOCABULARY.wanted - foreign
+        self.content = VOCABULARY.content - foreign
         self.name: Memo[bytes, str | None] = Memo(lambda raw: clean_name(read(raw)))
         self.identifier: Memo[bytes, str | None] = Memo(self.read_identifier)
         self.number: Memo[bytes, Value] = Memo(read)

@@ -43,6 +43,10 @@ PYDANTIC_AI = Dialect(
 )
 
 PYDANTIC_AI_BARE = Dialect(
+    content=(
+        *("events", "all_messages_events", "final_result", "tool_arguments", "tool_response"),
+        "pydantic_ai.all_messages",
+    ),
     only_in="pydantic-ai",
     names=Names(agent=("agent_name",), arguments=("tool_arguments",)),
 )

@@ -17,6 +17,9 @@ __all__ = ["Origin", "Reading", "origin_of"]
 MAX_KEPT: Final = 128
 """Characters of an attribute that is kept."""
 MAX_SPAN_NAME: Final = 256
+MAX_CONTENTS: Final = 64
+MAX_CONTENT: Final = 32_768
+"""Characters of one attribute with content."""
 
 
 class Origin(msgspec.Struct, frozen=True):
@@ -30,11 +33,19 @@ class Origin(msgspec.Struct, frozen=True):
     """Span names hold users' text."""
     preparations: tuple[str, ...]
     """Ends of the names of spans that are called model calls and ask no model."""
+    keep_content: bool
     counts_reasoning_twice: bool
     """Output has the reasoning added once too often, behind LiteLLM."""
 
 
-def origin_of(readers: Readers, scope: str, service: str | None, environment: str | None) -> Origin:
+def origin_of(
+    readers: Readers,
+    scope: str,
+    service: str | None,
+    environment: str | None,
+    *,
+    keep_content: bool = False,
+) -> Origin:
     """Describe where a batch of spans comes from."""
     return Origin(
         clean_name(service),
@@ -43,6 +54,7 @@ def origin_of(readers: Readers, scope: str, service: str | None, environment: st
         readers,
         scope.startswith(VOCABULARY.private_scopes),
         VOCABULARY.preparations.get(scope, ()),
+        keep_content,
         scope in VOCABULARY.twice_reasoning_scopes,
     )
 
@@ -119,3 +131,16 @@ class Reading:
             if isinstance(value, str | int | float):
                 kept[name] = str(value)[:MAX_KEPT]
         return kept
+
+    def content(self) -> dict[str, str]:
+        """What people and models said, by attribute; for those who have switched that on."""
+        known, starts = self.readers.content, VOCABULARY.content_starts
+        names = [name for name in self.attributes if name in known or name.startswith(starts)]
+        found: dict[str, str] = {}
+        for name in names[:MAX_CONTENTS]:
+            value = self.readers.read(self.attributes[name])
+            if isinstance(value, tuple | dict):
+                value = msgspec.json.encode(value).decode()
+            if isinstance(value, str) and value:
+                found[name[:MAX_KEPT]] = value[:MAX_CONTENT]
+        return found

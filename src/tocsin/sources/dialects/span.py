@@ -35,6 +35,8 @@ def decode_span(raw: RawSpan, fields: dict[str, Any], origin: Origin) -> Span:
     fields["scope"] = origin.scope
     fields["service"] = origin.service
     fields["environment"] = origin.environment
+    if origin.keep_content:
+        fields["content"] = reading.content()
     if is_own(reading):
         add_own(reading, fields, kind)
         return Span(**fields)

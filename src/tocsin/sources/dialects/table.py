@@ -104,6 +104,9 @@ class Dialect:
     """Patterns of errors that say how a run ended, matched without regard to case."""
     kept: tuple[str, ...] = ()
     """Attributes kept as they are: neither content nor personal."""
+    content: tuple[str, ...] = ()
+    """Attributes with what people and models said, kept only where that is switched on; a name
+    that ends in a dot stands for all that begin so."""
     others: tuple[str, ...] = ()
     """Attributes that the dialect's own functions read."""
 
@@ -123,6 +126,8 @@ class Vocabulary:
     no_providers: frozenset[str]
     endings: Mapping[Outcome, re.Pattern[str]]
     kept: tuple[str, ...]
+    content: frozenset[str]
+    content_starts: tuple[str, ...]
     wanted: frozenset[str]
     """Every attribute that is ever looked at."""
     owners: tuple[tuple[str, frozenset[str]], ...]
@@ -147,6 +152,7 @@ def merge(dialects: tuple[Dialect, ...]) -> Vocabulary:
         }
     )
     rules = _join_rules([rule for d in dialects for rule in d.kinds])
+    content = each("content")
     patterns: dict[Outcome, list[str]] = {}
     for dialect in dialects:
         for outcome, pattern in dialect.endings.items():
@@ -168,7 +174,9 @@ def merge(dialects: tuple[Dialect, ...]) -> Vocabulary:
         | {rule.attribute for rule in rules}
         | set(each("kept"))
         | set(each("others")),
-        owners=tuple((dialect.only_in, dialect.names.all()) for dialect in dialects),
+        content=frozenset(content),
+        content_starts=tuple(name for name in content if name.endswith(".")),
+        owners=tuple((d.only_in, d.names.all().union(d.content)) for d in dialects),
     )
 
 

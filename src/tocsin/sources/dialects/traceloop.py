@@ -8,6 +8,10 @@ __all__ = ["TRACELOOP"]
 ASSOCIATED = "traceloop.association.properties."
 
 TRACELOOP = Dialect(
+    content=(
+        *("traceloop.entity.input", "traceloop.entity.output"),
+        *("gen_ai.prompt.", "gen_ai.completion."),
+    ),
     kinds=(
         KindRule(
             rank=1,

@@ -19,6 +19,10 @@ def operation_kind(operation: str) -> Kind:
 
 
 VERCEL = Dialect(
+    content=(
+        *("ai.prompt", "ai.prompt.messages", "ai.response.text", "ai.response.object"),
+        *("ai.response.toolCalls", "ai.toolCall.args", "ai.toolCall.result"),
+    ),
     kinds=(
         KindRule(
             rank=6,

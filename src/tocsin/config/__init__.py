@@ -1,0 +1,1 @@
+"""`tocsin.yaml`: read, checked, and every problem told at once with where it is."""

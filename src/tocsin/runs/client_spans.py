@@ -10,6 +10,7 @@ service and of the same model, that has its response id, or that encloses it and
 
 from collections import deque
 from collections.abc import Mapping
+from itertools import islice
 from typing import Final, TypeAlias
 
 import msgspec
@@ -20,33 +21,41 @@ __all__ = ["ClientSpans"]
 
 CLIENT: Final = "com.anthropic.sdk."
 """Start of the scopes in which a client library reports itself."""
-MAX_RECENT: Final = 256
-"""Calls remembered of one model and service: those of the last seconds."""
-MAX_MODELS: Final = 1_024
+MAX_RECENT: Final = 10_000
+"""Calls of all traces that are remembered."""
+MAX_LOOKED_AT: Final = 256
+"""Of these, the last of one service and model among which a call is looked for."""
 
 Key: TypeAlias = tuple[str | None, str | None]
 """Service and model."""
 
 
 class Recent:
-    """The last calls of each service and model."""
+    """The last calls, by service and model."""
 
     def __init__(self) -> None:
+        self._order: deque[Key] = deque()
         self._calls: dict[Key, deque[Span]] = {}
 
     def add(self, call: Span) -> None:
         key = (call.service, call.model)
-        calls = self._calls.get(key)
-        if calls is None:
-            if len(self._calls) >= MAX_MODELS:
-                self._calls.clear()
-            calls = self._calls[key] = deque(maxlen=MAX_RECENT)
-        calls.append(call)
+        self._order.append(key)
+        self._calls.setdefault(key, deque()).append(call)
+        if len(self._order) > MAX_RECENT:
+            self._forget_oldest()
 
     def same_as(self, call: Span) -> Span | None:
         """The last one that is the same call as another scope's."""
         calls = self._calls.get((call.service, call.model), ())
-        return next((other for other in reversed(calls) if _is_same(other, call)), None)
+        last = islice(reversed(calls), MAX_LOOKED_AT)
+        return next((other for other in last if _is_same(other, call)), None)
+
+    def _forget_oldest(self) -> None:
+        key = self._order.popleft()
+        calls = self._calls[key]
+        calls.popleft()
+        if not calls:
+            del self._calls[key]
 
 
 class ClientSpans:

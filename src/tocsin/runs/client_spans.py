@@ -44,6 +44,10 @@ class Recent:
         if len(self._order) > MAX_RECENT:
             self._forget_oldest()
 
+    def has_like(self, call: Span) -> bool:
+        """Whether any is of the same service and model."""
+        return (call.service, call.model) in self._calls
+
     def same_as(self, call: Span) -> Span | None:
         """The last one that is the same call as another scope's."""
         calls = self._calls.get((call.service, call.model), ())
@@ -84,14 +88,15 @@ class ClientSpans:
         """
         if not self._has_clients:
             return list(spans.values())
-        kept = (
-            self._keep(span, spans) if span.kind is Kind.LLM else span for span in spans.values()
-        )
-        return [span for span in kept if span is not None]
+        kept: list[Span] = []
+        for span in spans.values():
+            if span.kind is not Kind.LLM or not self._clients.has_like(span):
+                kept.append(span)
+            elif (known := self._keep(span, spans)) is not None:
+                kept.append(known)
+        return kept
 
     def _keep(self, span: Span, spans: Mapping[str, Span]) -> Span | None:
-        if span.kind is not Kind.LLM:
-            return span
         if not span.scope.startswith(CLIENT):
             is_repeat = len(spans) == 1 and self._counted.same_as(span) is not None
             return None if is_repeat else self._complete(span)
@@ -107,8 +112,9 @@ class ClientSpans:
         client = None if call.error is not None else self._clients.same_as(call)
         if client is None:
             return call
+        has_its_id = call.response_id is not None and call.response_id == client.response_id
         is_known = client.usage is not None and (
-            client.response_id == call.response_id or _tells_less(call.usage, client.usage)
+            has_its_id or _tells_less(call.usage, client.usage)
         )
         return msgspec.structs.replace(
             call,

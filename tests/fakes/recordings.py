@@ -1,7 +1,8 @@
-"""The recorded telemetry of other libraries, where it is at hand."""
+"""The recorded telemetry of other libraries: our own, and the shared where it is at hand."""
 
 import json
 import os
+import random
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,17 @@ import msgspec
 from tocsin.model.run import Outcome
 from tocsin.model.span import Kind, Span
 from tocsin.runs.fold import FoldedRun
+from tocsin.runs.traces import TraceBook
 from tocsin.runs.tree import CALLS
+from tocsin.sources.any_value import decode_any_value
+from tocsin.sources.otlp import decode_traces
+from tocsin.sources.otlp_wire import Request
 
 SHARED = Path(os.environ.get("TOCSIN_SHARED") or Path(__file__).parents[2].parent / "shared")
 RECORDINGS = SHARED / "fixtures" / "otlp"
+OWN_RECORDINGS = Path(__file__).parents[1] / "fixtures" / "otlp"
+
+NS_PER_S = 1_000_000_000
 
 WORST_FIRST = (Outcome.MAX_TURNS, Outcome.GUARDRAIL, Outcome.ERROR, Outcome.CANCELLED, Outcome.OK)
 
@@ -34,9 +42,9 @@ class Truth(msgspec.Struct, frozen=True):
     outcome: str | None
 
 
-def truths() -> dict[tuple[str, str], Truth]:
+def truths(folder: Path = RECORDINGS) -> dict[tuple[str, str], Truth]:
     """(recording, scenario) -> truth; empty where the recordings are absent."""
-    path = RECORDINGS / "expected.json"
+    path = folder / "expected.json"
     if not path.exists():
         return {}
     recordings = json.loads(path.read_text())["recordings"]
@@ -52,6 +60,43 @@ def requests(recording: str) -> dict[str, Any]:
     content = json.loads((RECORDINGS / f"{recording}.json").read_text())
     scenarios: dict[str, Any] = content.get("scenarios", content)
     return scenarios
+
+
+def binary_spans(recording: str, folder: Path = RECORDINGS) -> dict[str, list[Span]]:
+    """Spans of the one binary request that holds every scenario."""
+    body = (folder / f"{recording}.pb").read_bytes()
+    found: dict[str, list[Span]] = {}
+    for resource_spans in Request.FromString(body).resource_spans:
+        scenario = decode_any_value(resource_spans.resource.attributes["fixture.scenario"])
+        one = Request(resource_spans=[resource_spans]).SerializeToString()
+        decoded = decode_traces(one, is_json=False)
+        assert (0, 0) == (decoded.skipped.total(), decoded.repaired.total())
+        found.setdefault(str(scenario), []).extend(decoded.spans)
+    return found
+
+
+def arrive(spans: list[Span], seed: str) -> list[FoldedRun]:
+    """Let spans come in any order, in batches of any size, some of them twice."""
+    dice = random.Random(seed)
+    spans = [*spans, *dice.sample(spans, k=min(3, len(spans)))]
+    dice.shuffle(spans)
+    book = TraceBook()
+    position = now_ns = 0
+    while spans:
+        size = dice.randint(1, 5)
+        batch, spans = spans[:size], spans[size:]
+        position += 1
+        now_ns += NS_PER_S // 100
+        book.add(batch, position, now_ns)
+        assert [] == book.settled(now_ns)
+    runs = [run for trace in book.settled(now_ns + 2 * NS_PER_S) for run in trace.runs]
+    runs += [run for trace in book.settled(now_ns + 100 * NS_PER_S) for run in trace.runs]
+    return runs
+
+
+def check(truth: Truth, spans: list[Span], seed: str) -> None:
+    """Whether spans, however they arrive, are read as the truth has it."""
+    assert truth == read_truth(arrive(spans, seed), judged=truth.outcome is not None)
 
 
 def read_truth(runs: list[FoldedRun], *, judged: bool) -> Truth:

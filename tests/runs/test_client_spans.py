@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tocsin.model.span import ErrorClass, Kind, Span, Usage
-from tocsin.runs.client_spans import MAX_RECENT, ClientSpans
+from tocsin.runs.client_spans import MAX_LOOKED_AT, MAX_RECENT, ClientSpans
 
 WHOLE = Usage(120, 30, 64, 20)
 
@@ -16,6 +16,7 @@ def call(trace: str, started: int, ended: int, **fields: Any) -> Span:
         "usage": Usage(36, 30),
         "parent_id": "agent",
         "span_id": f"{trace}-{started}",
+        "service": "shop",
     }
     return Span(
         trace_id=trace,
@@ -24,7 +25,6 @@ def call(trace: str, started: int, ended: int, **fields: Any) -> Span:
         started_ns=started,
         ended_ns=ended,
         model="claude",
-        service="shop",
         **given | fields,
     )
 
@@ -101,12 +101,12 @@ def test_a_clients_span_that_was_counted_stays_and_the_lone_call_goes() -> None:
     assert [] == clients.without_repeats({"a": OUTER})
 
 
-def test_only_recent_calls_are_remembered() -> None:
-    clients = ClientSpans()
-    clients.note(INNER)
-    for index in range(MAX_RECENT + 1):
-        clients.note(call(f"t{index}", 100 + index, 200))
-    clients.note(OUTER)
-    for index in range(MAX_RECENT):
-        clients.note(call(f"u{index}", 100 + index, 200))
-    assert [INNER] == clients.without_repeats({"b": INNER})
+@pytest.mark.parametrize(("others", "service"), [(MAX_LOOKED_AT, "shop"), (MAX_RECENT, "another")])
+def test_only_recent_calls_are_remembered(others: int, service: str) -> None:
+    def is_counted(others: int) -> bool:
+        clients = ClientSpans()
+        for span in (INNER, OUTER, *(call("c", 95, 99, service=service) for _ in range(others))):
+            clients.note(span)
+        return [INNER] == clients.without_repeats({"b": INNER})
+
+    assert (False, True) == (is_counted(others - 1), is_counted(others))

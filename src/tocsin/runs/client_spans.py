@@ -10,6 +10,7 @@ service and of the same model, that has its response id, or that encloses it and
 
 from collections import deque
 from collections.abc import Mapping
+from itertools import islice
 from typing import Final, TypeAlias
 
 import msgspec
@@ -20,33 +21,45 @@ __all__ = ["ClientSpans"]
 
 CLIENT: Final = "com.anthropic.sdk."
 """Start of the scopes in which a client library reports itself."""
-MAX_RECENT: Final = 256
-"""Calls remembered of one model and service: those of the last seconds."""
-MAX_MODELS: Final = 1_024
+MAX_RECENT: Final = 10_000
+"""Calls of all traces that are remembered."""
+MAX_LOOKED_AT: Final = 256
+"""Of these, the last of one service and model among which a call is looked for."""
 
 Key: TypeAlias = tuple[str | None, str | None]
 """Service and model."""
 
 
 class Recent:
-    """The last calls of each service and model."""
+    """The last calls, by service and model."""
 
     def __init__(self) -> None:
+        self._order: deque[Key] = deque()
         self._calls: dict[Key, deque[Span]] = {}
 
     def add(self, call: Span) -> None:
         key = (call.service, call.model)
-        calls = self._calls.get(key)
-        if calls is None:
-            if len(self._calls) >= MAX_MODELS:
-                self._calls.clear()
-            calls = self._calls[key] = deque(maxlen=MAX_RECENT)
-        calls.append(call)
+        self._order.append(key)
+        self._calls.setdefault(key, deque()).append(call)
+        if len(self._order) > MAX_RECENT:
+            self._forget_oldest()
+
+    def has_like(self, call: Span) -> bool:
+        """Whether any is of the same service and model."""
+        return (call.service, call.model) in self._calls
 
     def same_as(self, call: Span) -> Span | None:
         """The last one that is the same call as another scope's."""
         calls = self._calls.get((call.service, call.model), ())
-        return next((other for other in reversed(calls) if _is_same(other, call)), None)
+        last = islice(reversed(calls), MAX_LOOKED_AT)
+        return next((other for other in last if _is_same(other, call)), None)
+
+    def _forget_oldest(self) -> None:
+        key = self._order.popleft()
+        calls = self._calls[key]
+        calls.popleft()
+        if not calls:
+            del self._calls[key]
 
 
 class ClientSpans:
@@ -75,14 +88,15 @@ class ClientSpans:
         """
         if not self._has_clients:
             return list(spans.values())
-        kept = (
-            self._keep(span, spans) if span.kind is Kind.LLM else span for span in spans.values()
-        )
-        return [span for span in kept if span is not None]
+        kept: list[Span] = []
+        for span in spans.values():
+            if span.kind is not Kind.LLM or not self._clients.has_like(span):
+                kept.append(span)
+            elif (known := self._keep(span, spans)) is not None:
+                kept.append(known)
+        return kept
 
     def _keep(self, span: Span, spans: Mapping[str, Span]) -> Span | None:
-        if span.kind is not Kind.LLM:
-            return span
         if not span.scope.startswith(CLIENT):
             is_repeat = len(spans) == 1 and self._counted.same_as(span) is not None
             return None if is_repeat else self._complete(span)
@@ -98,8 +112,9 @@ class ClientSpans:
         client = None if call.error is not None else self._clients.same_as(call)
         if client is None:
             return call
+        has_its_id = call.response_id is not None and call.response_id == client.response_id
         is_known = client.usage is not None and (
-            client.response_id == call.response_id or _tells_less(call.usage, client.usage)
+            has_its_id or _tells_less(call.usage, client.usage)
         )
         return msgspec.structs.replace(
             call,

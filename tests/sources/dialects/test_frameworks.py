@@ -94,6 +94,22 @@ def test_haystacks_components(component: str, kind: Kind) -> None:
     assert Kind.RUN == decode_one("haystack.pipeline.run").kind
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("OpenAI.achat", Kind.LLM), ("OpenAI._prepare_chat_with_tools", Kind.STEP)],
+)
+def test_llama_index_calls_every_method_of_a_model_a_call(name: str, kind: Kind) -> None:
+    attributes = {"openinference.span.kind": "LLM"}
+    scope = "openinference.instrumentation.llama_index"
+    assert kind == decode_one(name, attributes, scope=scope).kind
+    assert Kind.LLM == decode_one(name, attributes, scope="another").kind
+
+
+def test_llama_index_calls_its_handoff_just_so() -> None:
+    attributes = {"openinference.span.kind": "TOOL", "tool.name": "handoff"}
+    assert Kind.HANDOFF == decode_one("FunctionTool.acall", attributes).kind
+
+
 def test_the_anthropic_sdks_own_span() -> None:
     span = decode_one(
         "anthropic.messages.create",

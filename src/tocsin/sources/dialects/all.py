@@ -11,6 +11,7 @@ from tocsin.sources.dialects.frameworks import (
     CREWAI,
     GOOGLE_ADK,
     HAYSTACK,
+    LLAMA_INDEX,
     SMOLAGENTS,
 )
 from tocsin.sources.dialects.gen_ai import GEN_AI, GEN_AI_OLDER
@@ -42,6 +43,7 @@ VOCABULARY: Final[Vocabulary] = merge(
         LITELLM,
         GOOGLE_ADK,
         CREWAI,
+        LLAMA_INDEX,
         SMOLAGENTS,
         HAYSTACK,
         ANTHROPIC,

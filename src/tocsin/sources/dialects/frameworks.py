@@ -1,10 +1,10 @@
-"""Families that need a line or two: Google ADK, CrewAI, smolagents, Haystack, Anthropic's SDK."""
+"""Families that need a line or two: Google ADK, CrewAI, LlamaIndex, Haystack and the like."""
 
 from tocsin.model.run import Outcome
 from tocsin.model.span import Kind
 from tocsin.sources.dialects.table import Dialect, KindRule, Names, name_starts
 
-__all__ = ["ANTHROPIC", "CREWAI", "GOOGLE_ADK", "HAYSTACK", "SMOLAGENTS"]
+__all__ = ["ANTHROPIC", "CREWAI", "GOOGLE_ADK", "HAYSTACK", "LLAMA_INDEX", "SMOLAGENTS"]
 
 GOOGLE_ADK = Dialect(
     content=(
@@ -37,6 +37,17 @@ CREWAI = Dialect(
     ),
     private_scopes=("opentelemetry.instrumentation.crewai",),
     no_providers=("crewai",),
+)
+
+LLAMA_INDEX = Dialect(
+    # every method of an LLM's class gets a span of kind LLM; these ask no model
+    preparations=(
+        (
+            "openinference.instrumentation.llama_index",
+            ("._prepare_chat_with_tools", ".get_tool_calls_from_response"),
+        ),
+    ),
+    no_providers=("llama_index",),
 )
 
 SMOLAGENTS = Dialect(

@@ -9,7 +9,7 @@ from tocsin.model.label import clean_name
 
 __all__ = ["target", "target_in_arguments"]
 
-HANDOFF: Final = re.compile(r"(?:transfer|hand[_ ]?off)[_ ]to[_ ](.+)", re.I)
+HANDOFF: Final = re.compile(r"(?:transfer|hand[_ ]?off)[_ ]to[_ ](.+)|handoff", re.I)
 GENERIC: Final = "agent"
 """`transfer_to_agent` has its target in the arguments."""
 MAX_ARGUMENTS: Final = 65_536
@@ -24,12 +24,14 @@ class Arguments(msgspec.Struct):
 def target(tool: str) -> str | None:
     """The agent that a tool of this name hands over to; "" if it is a hand-off to anyone.
 
+    LlamaIndex' tool is just called `handoff`.
+
     None for all other tools.
     """
     match = HANDOFF.fullmatch(tool)
     if match is None:
         return None
-    return "" if match[1].lower() == GENERIC else match[1]
+    return "" if match[1] is None or match[1].lower() == GENERIC else match[1]
 
 
 def target_in_arguments(arguments: object) -> str | None:

@@ -31,6 +31,8 @@ class Origin(msgspec.Struct, frozen=True):
     readers: Readers
     has_private_names: bool
     """Span names hold users' text."""
+    preparations: tuple[str, ...]
+    """Ends of the names of spans that are called model calls and ask no model."""
     keep_content: bool
     counts_reasoning_twice: bool
     """Output has the reasoning added once too often, behind LiteLLM."""
@@ -51,6 +53,7 @@ def origin_of(
         scope,
         readers,
         scope.startswith(VOCABULARY.private_scopes),
+        VOCABULARY.preparations.get(scope, ()),
         keep_content,
         scope in VOCABULARY.twice_reasoning_scopes,
     )
@@ -78,6 +81,8 @@ class Reading:
         for memo, attribute in self.plan.kinds:
             kind = memo[self.attributes[attribute]]
             if kind is not None:
+                if self.origin.preparations and self.name.endswith(self.origin.preparations):
+                    return Kind.STEP
                 return kind
         return kind_by_name[self.origin.scope, self.name]
 

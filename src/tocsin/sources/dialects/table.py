@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from tocsin.model.run import Outcome
 from tocsin.model.span import Kind
@@ -90,6 +90,8 @@ class Dialect:
     """Asked in turn where no attribute tells a span's kind."""
     private_scopes: tuple[str, ...] = ()
     """Starts of scopes whose span names hold users' text, and are not used."""
+    preparations: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """By scope, ends of the names of spans that are called model calls and ask no model."""
     millisecond_scopes: tuple[str, ...] = ()
     """Starts of scopes that report in milliseconds what others report in seconds."""
     twice_reasoning_scopes: tuple[str, ...] = ()
@@ -117,6 +119,7 @@ class Vocabulary:
     kinds: tuple[KindRule, ...]
     name_rules: tuple[NameRule, ...]
     private_scopes: tuple[str, ...]
+    preparations: Mapping[str, tuple[str, ...]]
     millisecond_scopes: tuple[str, ...]
     twice_reasoning_scopes: frozenset[str]
     first_token_events: tuple[str, ...]
@@ -160,6 +163,7 @@ def merge(dialects: tuple[Dialect, ...]) -> Vocabulary:
         kinds=tuple(rules),
         name_rules=tuple(rule for d in dialects for rule in d.name_rules),
         private_scopes=each("private_scopes"),
+        preparations=dict(each("preparations")),
         millisecond_scopes=each("millisecond_scopes"),
         twice_reasoning_scopes=frozenset(each("twice_reasoning_scopes")),
         first_token_events=each("first_token_events"),
@@ -200,5 +204,5 @@ def _join_rules(rules: list[KindRule]) -> list[KindRule]:
     return list(joined.values())
 
 
-def _concat(dialects: tuple[Dialect, ...], key: str) -> tuple[str, ...]:
+def _concat(dialects: tuple[Dialect, ...], key: str) -> tuple[Any, ...]:
     return tuple(name for dialect in dialects for name in getattr(dialect, key))

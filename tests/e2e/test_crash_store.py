@@ -2,18 +2,14 @@
 
 import random
 import time
-from collections import Counter
 from pathlib import Path
 from typing import Final
 
 import pytest
 
 from tests.fakes.process import Start, fetch, free_port, wait_for
-from tests.fakes.run_senders import CALLS, RunSenders, span_ids, trace_id
+from tests.fakes.run_senders import RunSenders, check_store, trace_id
 from tests.fakes.server_process import ServerProcess
-from tocsin.model.run import Run
-from tocsin.store.base import RunQuery
-from tocsin.store.embedded.store import EmbeddedStore
 
 pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.timeout(400)]
 
@@ -60,32 +56,3 @@ def test_run_whose_calls_were_stored_before_a_kill_is_whole(start: Start, tmp_pa
     assert wait_for(lambda: trace_id(number) in fetch(ports[0], runs), 60)
     assert 0 == server.stop()
     check_store(data, senders)
-
-
-def check_store(data: Path, senders: RunSenders) -> None:
-    store = EmbeddedStore(data / "store", read_only=True)
-    runs = all_runs(store)
-    by_trace = {run.trace_id: run for run in runs}
-    traces = {trace_id(number): number for number in senders.acknowledged}
-    spans = store.of_traces(list(traces), senders.started_ns)
-    store.close()
-    assert Counter(run.trace_id for run in runs) == Counter(by_trace.keys())
-    assert set() == traces.keys() - by_trace.keys()
-    right = (CALLS, CALLS * 100, CALLS * 10)
-    assert dict.fromkeys(traces, right) == {trace: totals(by_trace[trace]) for trace in traces}
-    expected = [(trace, id_) for trace, number in traces.items() for id_ in span_ids(number)]
-    assert Counter(expected) == Counter((s.span.trace_id, s.span.span_id) for s in spans)
-
-
-def all_runs(store: EmbeddedStore) -> list[Run]:
-    runs, cursor = [], None
-    while True:
-        page = store.runs(RunQuery(limit=500, cursor=cursor))
-        runs += [stored.run for stored in page.runs]
-        cursor = page.next_cursor
-        if cursor is None:
-            return runs
-
-
-def totals(run: Run) -> tuple[int, int, int]:
-    return run.llm_calls, run.input_tokens, run.output_tokens

@@ -3,13 +3,18 @@
 import threading
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
 import grpc
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from tests.fakes.otlp import MS, otlp_span, request
+from tocsin.model.run import Run
+from tocsin.store.base import RunQuery
+from tocsin.store.embedded.store import EmbeddedStore
 
 CALLS: Final = 3
 """Of 100 + 10 tokens, in each run."""
@@ -43,6 +48,9 @@ class RunSenders:
 
     def __init__(self, *, http_port: int, grpc_port: int, threads: int = 4) -> None:
         self.started_ns = time.time_ns()
+        """When the first run began; each began a millisecond after the one before."""
+        self.are_parallel = True
+        """Whether the calls of a run end together, each within the one before."""
         self.acknowledged: dict[int, str] = {}
         """Number of a run -> protocol."""
         self._url = f"http://127.0.0.1:{http_port}/v1/traces"
@@ -58,16 +66,33 @@ class RunSenders:
 
     def begin(self) -> int:
         """Send the calls of a run, whose root is to come later; return its number."""
-        number = self._take_number()
-        self._insist(self._post, self._body(number, is_root=False))
+        number = self.number()
+        self.send(number, *span_ids(number)[1:])
         self._begun.add(number)
         return number
+
+    def send_whole(self) -> int:
+        """Send a run in one body; return its number."""
+        number = self.number()
+        self.send(number, *span_ids(number))
+        self.acknowledged[number] = "http"
+        return number
+
+    def number(self) -> int:
+        """Return a run's number that is not taken."""
+        with self._lock:
+            self._next += 1
+            return self._next - 1
+
+    def send(self, number: int, *ids: str) -> None:
+        """Send some spans of a run."""
+        self._insist(self._post, self._body(number, *ids))
 
     def finish_all(self) -> None:
         """Send the roots of the runs begun."""
         while self._begun:
             number = self._begun.pop()
-            self._insist(self._post, self._body(number, is_root=True))
+            self.send(number, span_ids(number)[0])
             self.acknowledged[number] = "http"
 
     def stop(self) -> None:
@@ -97,9 +122,10 @@ class RunSenders:
 
     def _work(self, protocol: str, send: Send) -> None:
         while not self._stop.is_set():
-            number = self._take_number()
-            for is_root in (False, True):
-                self._insist(send, self._body(number, is_root=is_root))
+            number = self.number()
+            root, *calls = span_ids(number)
+            for ids in (calls, [root]):
+                self._insist(send, self._body(number, *ids))
             self.acknowledged[number] = protocol
             time.sleep(0.005)
 
@@ -107,20 +133,14 @@ class RunSenders:
         while not send(body):
             time.sleep(0.02)
 
-    def _take_number(self) -> int:
-        with self._lock:
-            self._next += 1
-            return self._next - 1
-
-    def _body(self, number: int, *, is_root: bool) -> bytes:
-        root, *calls = span_ids(number)
-        spans = [root] if is_root else calls
-        made = request(*(self._span(number, span_id) for span_id in spans))
+    def _body(self, number: int, *ids: str) -> bytes:
+        made = request(*(self._span(number, span_id) for span_id in ids))
         return bytes(made.SerializeToString())
 
     def _span(self, number: int, span_id: str) -> Span:
         place = int(span_id[-1])
         began_ns = self.started_ns + number * MS
+        ends = 10 if self.are_parallel or not place else place + 1
         return otlp_span(
             "flow",
             CALL if place else {"gen_ai.operation.name": "invoke_workflow"},
@@ -128,7 +148,7 @@ class RunSenders:
             span_id=bytes.fromhex(span_id),
             parent_span_id=bytes.fromhex(span_ids(number)[0]) if place else b"",
             start_time_unix_nano=began_ns + place * MS,
-            end_time_unix_nano=began_ns + 10 * MS,
+            end_time_unix_nano=began_ns + ends * MS,
         )
 
     def _post(self, body: bytes) -> bool:
@@ -140,3 +160,33 @@ class RunSenders:
                 return bool(answer.status == 200)
         except OSError:
             return False
+
+
+def check_store(data: Path, senders: RunSenders) -> None:
+    """What is acknowledged is stored once, as whole runs with all their tokens."""
+    store = EmbeddedStore(data / "store", read_only=True)
+    runs = all_runs(store)
+    by_trace = {run.trace_id: run for run in runs}
+    traces = {trace_id(number): number for number in senders.acknowledged}
+    spans = store.of_traces(list(traces), senders.started_ns)
+    store.close()
+    assert Counter(run.trace_id for run in runs) == Counter(by_trace.keys())
+    assert set() == traces.keys() - by_trace.keys()
+    right = (CALLS, CALLS * 100, CALLS * 10)
+    assert dict.fromkeys(traces, right) == {trace: totals(by_trace[trace]) for trace in traces}
+    expected = [(trace, id_) for trace, number in traces.items() for id_ in span_ids(number)]
+    assert Counter(expected) == Counter((s.span.trace_id, s.span.span_id) for s in spans)
+
+
+def all_runs(store: EmbeddedStore) -> list[Run]:
+    runs, cursor = [], None
+    while True:
+        page = store.runs(RunQuery(limit=500, cursor=cursor))
+        runs += [stored.run for stored in page.runs]
+        cursor = page.next_cursor
+        if cursor is None:
+            return runs
+
+
+def totals(run: Run) -> tuple[int, int, int]:
+    return run.llm_calls, run.input_tokens, run.output_tokens

@@ -13,14 +13,15 @@ LOCK_NAME: Final = "lock"
 
 
 class DirectoryLock:
-    """Holds a directory, which it creates, until `release` or the process's end, kill -9 included.
+    """Holds a directory until `release` or the process's end, kill -9 included.
 
+    Creates it where there is none, for this user only: bodies hold prompts.
     Raises StoreError naming the process that has it.
     """
 
     def __init__(self, directory: Path) -> None:
         try:
-            directory.mkdir(parents=True, exist_ok=True)
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._fd = os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise StoreError(f"cannot use {directory}: {error.strerror}") from error

@@ -1,10 +1,18 @@
 """Requests in another form, or with something wrong."""
 
 import random
+from collections.abc import Iterator
+from typing import Any, Final
 
 import msgspec
 from google.protobuf.json_format import MessageToDict
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+HOSTILE: Final[tuple[Any, ...]] = (
+    *(None, True, -1, 0, 1 << 64, 1e308, "", "\x00", "x" * 10_000, "9" * 400, [], {}, [[]] * 50),
+    *({"stringValue": 1}, {"intValue": "-9223372036854775809"}, {"arrayValue": {"values": 1}}),
+    *("0" * 32, "f" * 16, "zz", str(2**63), "1e3", "NaN"),
+)
 
 
 def as_json(made: ExportTraceServiceRequest) -> bytes:
@@ -36,3 +44,22 @@ def mutate(body: bytes, chance: random.Random) -> bytes:
         noise = chance.randbytes(chance.randint(0, 3))
         mutated[at:end] = chance.choice((noise, b"", piece * 2, piece + noise))
     return bytes(mutated)
+
+
+def mutate_json(body: bytes, chance: random.Random) -> bytes:
+    """Put something else in place of a few values, or take them out."""
+    plain = msgspec.json.decode(body)
+    places = list(_places(plain))
+    for holder, key in chance.sample(places, k=min(len(places), chance.randint(1, 4))):
+        if isinstance(holder, dict) and chance.random() < 0.2:
+            holder.pop(key, None)
+        else:
+            holder[key] = chance.choice(HOSTILE)
+    return msgspec.json.encode(plain)
+
+
+def _places(node: Any) -> Iterator[tuple[Any, Any]]:
+    for key in range(len(node)) if isinstance(node, list) else list(node):
+        yield node, key
+        if isinstance(node[key], dict | list):
+            yield from _places(node[key])

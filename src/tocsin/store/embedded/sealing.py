@@ -62,8 +62,10 @@ class Sealer:
             first_kept = today - dt.timedelta(days=self._retention_days)
             if self._database.read(lambda cursor: _has_before(cursor, _start_of(first_kept))):
                 dropped = self._drop_before(first_kept)
-        due = self._due(today)
-        spans = sum(self._seal_day(pending) for pending in due)
+        spans = 0
+        if due := self._due(today):
+            with self._database.roomy():
+                spans = sum(self._seal_day(pending) for pending in due)
         if due or dropped:
             self._database.checkpoint()
         return Sealed(

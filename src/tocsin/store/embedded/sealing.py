@@ -56,16 +56,18 @@ class Sealer:
 
     def seal(self, now_ns: int) -> Sealed:
         """Drop the days beyond retention, then seal those that are over."""
+        with self._database.roomy():
+            return self._seal(now_ns)
+
+    def _seal(self, now_ns: int) -> Sealed:
         today = _day_of(now_ns)
         dropped = []
         if self._retention_days is not None:
             first_kept = today - dt.timedelta(days=self._retention_days)
             if self._database.read(lambda cursor: _has_before(cursor, _start_of(first_kept))):
                 dropped = self._drop_before(first_kept)
-        spans = 0
-        if due := self._due(today):
-            with self._database.roomy():
-                spans = sum(self._seal_day(pending) for pending in due)
+        due = self._due(today)
+        spans = sum(self._seal_day(pending) for pending in due)
         if due or dropped:
             self._database.checkpoint()
         return Sealed(

@@ -187,7 +187,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--rate", type=float, default=0, help="spans/s; 0: as fast as committed")
     parser.add_argument(
-        "--backlog", type=int, default=80_000, help="spans sent and not committed, with --rate 0"
+        "--backlog", type=int, default=120_000, help="spans sent and not committed, with --rate 0"
     )
     parser.add_argument("--connections", type=int, default=4)
     parser.add_argument("--protocol", choices=("http", "grpc"), default="http")

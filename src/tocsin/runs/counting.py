@@ -40,6 +40,8 @@ def _distinct_calls(nodes: list[Node]) -> list[Node]:
             outer = node.container
             is_inner = outer is not None and outer.span.kind is node.span.kind
             (within.setdefault(outer, []) if is_inner and outer else outermost).append(node)
+    if not within:
+        return outermost
     telling = _tell_tokens(nodes, within)
     chosen, pending = [], outermost
     while pending:
@@ -82,6 +84,8 @@ def _own_usage(nodes: list[Node]) -> set[Node]:
     """
     covered: set[Node] = set()
     own: set[Node] = set()
+    if not any(node.span.usage is not None for node in nodes if node.span.kind in FRAMES):
+        return own
     for node in reversed(nodes):
         span = node.span
         if span.kind in FRAMES and span.usage is not None and node not in covered:

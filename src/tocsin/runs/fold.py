@@ -19,6 +19,7 @@ from tocsin.runs.tree import CALLS, FRAMES, Node, build_tree
 __all__ = ["FoldedRun", "Placed", "fold"]
 
 STRUCTURE: Final = frozenset({Kind.STEP, Kind.OTHER})
+TOLD_BY_OTHERS: Final = frozenset({Kind.HANDOFF, Kind.GUARDRAIL})
 MAX_AROUND: Final = 64
 """Spans above a run in which its conversation is looked for."""
 TRIPPED: Final = "guardrail"
@@ -182,6 +183,8 @@ def _find_retries(counted: list[Node]) -> set[Node]:
 
 def _complete(inside: list[Node]) -> dict[Node, Span]:
     """Spans with what others tell of them: ends of hand-offs, guardrails that tripped."""
+    if not any(node.span.kind in TOLD_BY_OTHERS for node in inside):
+        return {}
     agents = [node.span for node in inside if node.span.kind is Kind.AGENT]
     tripped = {node.span.attributes.get(TRIPPED) for node in inside if node.span.error is not None}
     completed: dict[Node, Span] = {}

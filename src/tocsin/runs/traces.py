@@ -76,7 +76,7 @@ class TraceBook:
         patience_s: float = 10.0,
         idle_s: float = 60.0,
         linger_s: float = 300.0,
-        max_spans: int = 60_000,
+        max_spans: int = 50_000,
     ) -> None:
         self._settle_ns = int(settle_s * NS_PER_S)
         self._patience_ns = int(patience_s * NS_PER_S)

@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
 import msgspec
@@ -40,7 +41,8 @@ class TraceSink:
     """Takes decoded records, and commits what has settled.
 
     The position that is stored stops before the first record with a span still in memory: after
-    a crash the journal is read again from there, and the store leaves out what it has. Not
+    a crash the journal is read again from there, and the store leaves out what it has. A batch is
+    committed on a thread of its own, while the next one is read: DuckDB does not need the GIL. Not
     thread-safe; the consumer's thread owns it.
     """
 
@@ -59,8 +61,11 @@ class TraceSink:
         self._book = book
         self._counter = counter
         self._keep_content = keep_content
-        self._read = store.position()
+        self._read = self._stored = store.position()
+        self._writer = ThreadPoolExecutor(1, "store")
         self._pending: Batch | None = None
+        """Counted, and not known to be committed."""
+        self._writing: Future[bool] | None = None
         self._settle_every_ns = int(settle_every_s * 1e9)
         self._settle_at_ns = 0
         self._seal_at_s = 0.0
@@ -82,26 +87,28 @@ class TraceSink:
 
     def position(self) -> int:
         """Return the last record that need not be read again after a restart."""
-        waiting = self._book.first_waiting()
-        return self._read if waiting is None else min(self._read, waiting - 1)
+        return self._reached() if self._pending is None else self._stored
 
     def commit(self, batch: Sequence[Part], position: int) -> None:
-        """Take records up to a position, and commit what has settled. Raises StoreError."""
-        self._flush()
-        self._seal()  # where bodies never cease to come in, there is no idle moment
+        """Take records up to a position, and have committed what has settled. Raises StoreError."""
         now_ns = time.monotonic_ns()
+        is_due = now_ns >= self._settle_at_ns
+        if is_due:
+            self._finish()
+            self._seal()  # where bodies never cease to come in, there is no idle moment
         self._recall([span for part in batch for span in part.spans], now_ns)
         for part in batch:
             self._book.add(part.spans, part.seq, now_ns)
         self._read = position
-        if now_ns >= self._settle_at_ns:
+        if is_due:
             self._settle(now_ns)
             self._publish()
 
     def idle(self) -> None:
         """Commit what has settled meanwhile, and seal past days. Raises StoreError."""
-        self._flush()
+        self._finish()
         self._settle(time.monotonic_ns())
+        self._finish()
         self._publish()
         self._seal()
 
@@ -109,6 +116,10 @@ class TraceSink:
         if time.monotonic() >= self._seal_at_s:
             self._seal_at_s = time.monotonic() + SEAL_EVERY_S
             self._store.seal(time.time_ns())
+
+    def _reached(self) -> int:
+        waiting = self._book.first_waiting()
+        return self._read if waiting is None else min(self._read, waiting - 1)
 
     def _recall(self, spans: Sequence[Span], now_ns: int) -> None:
         """Bring back from the store what is there of traces that memory may have lost.
@@ -127,31 +138,37 @@ class TraceSink:
         ]
         if not old:
             return
+        self._finish()
         since_ns = min(span.started_ns for span in old) - MARGIN_NS
         stored = self._store.of_traces(sorted({span.trace_id for span in old}), since_ns)
         book.restore([found.span for found in stored], now_ns, are_over=True)
 
     def _settle(self, now_ns: int) -> None:
+        """Count what has settled and send it to the store; nothing may be on its way there."""
         self._settle_at_ns = now_ns + self._settle_every_ns
         settled = self._book.settled(now_ns)
         if not settled:
             return
         counted = [self._counter.count(trace) for trace in settled]
+        reached = self._reached()
         self._pending = Batch(
             spans=[span for spans, _ in counted for span in spans],
             runs=[run for _, runs in counted for run in runs],
+            position=reached if reached > self._stored else None,
         )
-        self._flush()
+        self._writing = self._writer.submit(self._store.commit, self._pending)
 
-    def _flush(self) -> None:
-        """Commit what is counted already; it stays pending until the store takes it."""
+    def _finish(self) -> None:
+        """Return once what was sent is committed; it stays pending, and is sent again, until then.
+
+        Raises StoreError.
+        """
         if self._pending is None:
             return
-        position = self.position()
-        advances = position > self._store.position()
-        self._store.commit(
-            msgspec.structs.replace(self._pending, position=position if advances else None)
-        )
+        writing = self._writing or self._writer.submit(self._store.commit, self._pending)
+        self._writing = None  # what failed is sent anew
+        writing.result()
+        self._stored = self._pending.position or self._stored
         self._stored_spans += len(self._pending.spans)
         self._pending = None
 

@@ -21,7 +21,7 @@ __all__ = ["NullStore", "Wire", "Wiring", "embedded_wiring", "null_wiring"]
 
 QUERY_S: Final = 10.0
 """How long a question about runs may take."""
-STORE_MB: Final = 160
+STORE_MB: Final = 128
 """What DuckDB may take before it spills to disk: with what else is in memory, 400 MB at most."""
 
 

@@ -170,3 +170,25 @@ def test_a_failed_write_leaves_everything_in_place(
 
 def test_only_the_user_can_read_the_directory(store: EmbeddedStore, data: Path) -> None:
     assert 0o700 == stat.S_IMODE(data.stat().st_mode)
+
+
+def test_a_day_has_room_to_be_sorted_in_and_gives_it_back(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = EmbeddedStore(data, memory_mb=100)
+    limits: list[str] = []
+    write = sealing.Sealer._write_file
+
+    def limit() -> str:
+        query = "SELECT current_setting('memory_limit')"
+        return str(store._database.read(lambda cursor: cursor.execute(query).fetchall())[0][0])
+
+    def watched(sealer: sealing.Sealer, path: Path, rows: str) -> None:
+        limits.append(limit())
+        write(sealer, path, rows)
+
+    monkeypatch.setattr(sealing.Sealer, "_write_file", watched)
+    store.commit(Batch(spans=[make_span(1, at=HOUR)]))
+    store.seal(START + 2 * DAY)
+    assert (["976.5 MiB"], "95.3 MiB") == (limits, limit())
+    store.close()

@@ -26,6 +26,8 @@ in a moment when nobody reads, which may never come."""
 PAUSE_S: Final = 2.0
 """How long readers are kept out for that."""
 
+SORT_MB: Final = 1024
+
 Answer = TypeVar("Answer")
 
 
@@ -49,6 +51,7 @@ class Database:
         self._path = directory / FILE_NAME
         self._read_only = read_only
         self._migrations = migrations
+        self._memory_mb = memory_mb
         self._config: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": f"{memory_mb}MB",
             "temp_directory": str(directory / "tmp"),
@@ -107,6 +110,16 @@ class Database:
                 cursor.execute(statement)
         except REFUSALS as error:
             raise self._give_up(error) from error
+
+    @contextlib.contextmanager
+    def roomy(self) -> Iterator[None]:
+        """Let DuckDB take more memory for a while: sorting a day needs more than a server does."""
+        self.run(f"SET GLOBAL memory_limit = '{max(SORT_MB, self._memory_mb)}MB'")
+        try:
+            yield
+        finally:
+            with contextlib.suppress(StoreError):  # it stays until next time, and nothing fails
+                self.run(f"SET GLOBAL memory_limit = '{self._memory_mb}MB'")
 
     def checkpoint(self) -> None:
         """Fold the log into the file, keeping readers out meanwhile."""

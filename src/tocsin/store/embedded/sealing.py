@@ -56,6 +56,10 @@ class Sealer:
 
     def seal(self, now_ns: int) -> Sealed:
         """Drop the days beyond retention, then seal those that are over."""
+        with self._database.roomy():
+            return self._seal(now_ns)
+
+    def _seal(self, now_ns: int) -> Sealed:
         today = _day_of(now_ns)
         dropped = []
         if self._retention_days is not None:

@@ -8,36 +8,24 @@ import argparse
 import gc
 import os
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from tests.fakes.otlp import any_value, key_values
 from tocsin.sources.otlp import decode_traces
 
 NOW_NS = 1_800_000_000 * 10**9
 SPANS = 512
 TARGET_US = 12.0
 SHARED = Path(os.environ.get("TOCSIN_SHARED", Path(__file__).parents[2] / "shared"))
-
-
-def value(plain: object) -> AnyValue:
-    match plain:
-        case bool():
-            return AnyValue(bool_value=plain)
-        case int():
-            return AnyValue(int_value=plain)
-        case float():
-            return AnyValue(double_value=plain)
-        case [*items]:
-            wrapped = AnyValue()
-            wrapped.array_value.values.extend(value(item) for item in items)
-            return wrapped
-        case _:
-            return AnyValue(string_value=str(plain))
 
 
 def attributes(number: int) -> dict[str, object]:
@@ -62,7 +50,7 @@ def attributes(number: int) -> dict[str, object]:
 def make_request() -> bytes:
     request = ExportTraceServiceRequest()
     resource_spans = request.resource_spans.add()
-    resource_spans.resource.attributes.add(key="service.name", value=value("bench"))
+    resource_spans.resource.attributes.add(key="service.name", value=any_value("bench"))
     scope_spans = resource_spans.scope_spans.add()
     scope_spans.scope.name = "opentelemetry.instrumentation.genai.openai"
     for number in range(SPANS):
@@ -74,9 +62,7 @@ def make_request() -> bytes:
             start_time_unix_nano=NOW_NS - 10**9,
             end_time_unix_nano=NOW_NS,
         )
-        span.attributes.extend(
-            KeyValue(key=key, value=value(plain)) for key, plain in attributes(number).items()
-        )
+        span.attributes.extend(key_values(attributes(number)))
     return request.SerializeToString()
 
 

@@ -79,9 +79,6 @@ def test_late_call_amends_a_run_of_a_sealed_day(site: Site) -> None:
     check_late_call(site, run_of_a_sealed_day(site))
 
 
-@pytest.mark.xfail(
-    reason="a stored call has lost its scope, so one just like it is taken for its twin"
-)
 def test_late_call_within_another_just_like_it_counts(site: Site) -> None:
     check_late_call(site, run_of_a_sealed_day(site))
 

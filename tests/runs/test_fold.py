@@ -243,7 +243,7 @@ class TestCounting:
         inner = "com.anthropic"
         spans = [
             span("agent", Kind.AGENT, took=9),
-            llm("outer", "agent", at=1, took=3),
+            llm("outer", "agent", at=1, took=3, scope="openinference"),
             llm("inner", "agent", at=2, scope=inner, response_id="r"),
         ]
         assert {"inner"} == counted(spans)

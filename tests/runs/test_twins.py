@@ -108,6 +108,13 @@ def test_concurrent_calls_pair_one_to_one() -> None:
     assert 4 == len(twins(*inner[:4], *outer))
 
 
+def test_calls_of_unknown_instrumentations_are_not_twins() -> None:
+    restored = call("a", 10, 90, parent_id="agent", scope="")
+    late = call("a", 20, 80, parent_id="agent")
+    assert set() == find_siblings([restored, late])
+    assert set() == twins(restored, TWO, alone=False)
+
+
 def test_memory_is_bounded() -> None:
     recent = RecentCalls()
     for number in range(MAX_RECENT + 10):

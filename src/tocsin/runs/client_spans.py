@@ -131,8 +131,8 @@ def _is_inside_call(span: Span, spans: Mapping[str, Span]) -> bool:
 def _is_same(one: Span, two: Span) -> bool:
     """Whether a call and a client's span, whichever is first, are the same call."""
     call, client = (two, one) if one.scope.startswith(CLIENT) else (one, two)
-    if client.parent_id == call.span_id:
-        return False
+    if client.parent_id == call.span_id or not call.scope:
+        return False  # what recorded the call is not known: it may be the client's own
     if call.response_id is not None and client.response_id is not None:
         return call.response_id == client.response_id
     return (

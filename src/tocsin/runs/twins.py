@@ -5,8 +5,8 @@ since the inner one (the Anthropic SDK records itself) begins a trace of its own
 twins if they come from one service but from different instrumentation scopes, and either have the
 same response id; or one lies within the other's time, they agree on model and tokens (or both
 failed), and at most one has a response id. Calls of one instrumentation are never twins of each
-other, however alike they are; and twins go in pairs, so a call is dropped only beside one that
-stays.
+other, however alike they are, nor are those whose instrumentation is unknown; and twins go in
+pairs, so a call is dropped only beside one that stays.
 """
 
 from collections import deque
@@ -130,7 +130,7 @@ class RecentCalls:
 
 def _repeats(own: Seen, other: Seen) -> bool:
     """Whether a lone call is another's twin, and is the one to go."""
-    if own.scope == other.scope:
+    if not _are_different(own.scope, other.scope):
         return False
     is_inner = other.started_ns <= own.started_ns and own.ended_ns <= other.ended_ns
     is_same = own.response_id is not None and own.response_id == other.response_id
@@ -170,5 +170,10 @@ def _encloses(outer: Span | Seen, inner: Span | Seen) -> bool:
         outer.started_ns <= inner.started_ns
         and inner.ended_ns <= outer.ended_ns
         and (inner.response_id is None or outer.response_id is None)
-        and inner.scope != outer.scope
+        and _are_different(inner.scope, outer.scope)
     )
+
+
+def _are_different(one: str, two: str) -> bool:
+    """Whether two scopes surely differ: not all senders name theirs."""
+    return bool(one and two) and one != two

@@ -50,6 +50,7 @@ STORED = st.builds(
         first_token_s=st.none() | st.floats(0, 1e9),
         arguments=st.none() | st.integers(-(1 << 63), (1 << 63) - 1),
         triggered=st.booleans(),
+        scope=TEXT,
         **{
             name: st.none() | TEXT
             for name in (

@@ -92,6 +92,7 @@ def read_span(row: Row) -> StoredSpan:
         provider=get("span_provider"),
         usage=_read_usage(value),
         attributes=get("attributes") or {},
+        scope=get("scope") or "",
     )
     return StoredSpan(
         span=span,

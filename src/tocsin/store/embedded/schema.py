@@ -71,6 +71,7 @@ SPAN_COLUMNS: Final = (
     Column("triggered", "BOOLEAN"),
     Column("attributes", "MAP(VARCHAR, VARCHAR)"),
     Column("content", "MAP(VARCHAR, VARCHAR)"),
+    Column("scope", "VARCHAR", since=2),
 )
 """What a span is in the live table and in sealed files; `rows.py` fills it in this order."""
 
@@ -124,7 +125,10 @@ VERSION_1: Final = (
 are grouped by (`labels.py`). The hourly tables sum up spans
 up to `rolled_seq`, wherever those are now; one key may have several rows. hour: since the epoch."""
 
-MIGRATIONS: Final[tuple[Sequence[str], ...]] = (VERSION_1,)
+VERSION_2: Final = ("ALTER TABLE spans ADD COLUMN scope VARCHAR",)
+"""Which instrumentation recorded a span: calls and runs that are read back are judged by it."""
+
+MIGRATIONS: Final[tuple[Sequence[str], ...]] = (VERSION_1, VERSION_2)
 """Statements that lead from version n to n + 1. Never change one that was released."""
 
 

@@ -17,7 +17,7 @@ from tocsin.pricing.catalogue import PriceBook
 from tocsin.runs.traces import TraceBook
 from tocsin.serve.counting import RunCounter
 from tocsin.serve.trace_sink import Part, TraceSink
-from tocsin.store.base import Batch, SpanStore
+from tocsin.store.base import Batch, RunQuery, SpanStore
 from tocsin.store.embedded.store import EmbeddedStore
 
 
@@ -141,3 +141,38 @@ def test_a_late_span_finds_what_is_still_being_committed(store: EmbeddedStore) -
     view = store.run("a")
     assert view is not None
     assert (1, 1, 3) == (view.run.run.llm_calls, view.run.run.tool_calls, len(view.spans))
+
+
+class Picky(Held):
+    """A store that can never take one of the spans."""
+
+    def commit(self, batch: Batch) -> bool:
+        if any(stored.span.trace_id == "t2" for stored in batch.spans):
+            raise ValueError("not a value of this column")
+        return self._store.commit(batch)
+
+
+def test_what_the_store_never_takes_costs_nothing_else(store: EmbeddedStore) -> None:
+    registry = Registry()
+    sink = sink_of(cast(SpanStore, Picky(store)), registry)
+    sink.commit([a_run(1), a_run(2), a_run(3)], 3)
+    sink.idle()
+    assert 3 == store.position() == sink.position()
+    found = {stored.run.trace_id for stored in store.runs(RunQuery()).runs}
+    assert {"t1", "t3"} <= found
+    assert all(store.run(run_id) is not None for run_id in ("a1", "a3"))
+    skipped = Page(registry.collect()).total("tocsin_otlp_spans_skipped_total", reason="unstorable")
+    assert 1 == skipped
+
+
+def test_closing_waits_for_what_is_being_written(tmp_path: Path) -> None:
+    held = Held(EmbeddedStore(tmp_path))
+    sink = sink_of(cast(SpanStore, held), Registry(), settle_every_s=0)
+    sink.commit([a_run(1)], 1)
+    closing = threading.Thread(target=sink.close)
+    closing.start()
+    held.may_commit.set()
+    closing.join(10)
+    reopened = EmbeddedStore(tmp_path)
+    assert 1 == reopened.position()
+    reopened.close()

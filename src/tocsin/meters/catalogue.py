@@ -265,7 +265,7 @@ STORE_SPANS = _counter(
 OTLP_SKIPPED = _counter(
     "tocsin_otlp_spans_skipped_total",
     "reason",
-    "Spans left out: unreadable, or without right ids or times.",
+    "Spans left out: unreadable, without right ids or times, or of no form to be stored.",
 )
 OTLP_REPAIRED = _counter(
     "tocsin_otlp_spans_repaired_total",

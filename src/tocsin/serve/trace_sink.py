@@ -1,5 +1,6 @@
 """From decoded spans to committed runs, never past what a restart could not rebuild."""
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -8,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from tocsin.errors import StoreError
 from tocsin.meters import catalogue as m
 from tocsin.meters.registry import Amount, Registry
 from tocsin.model.span import Span
@@ -19,6 +21,8 @@ from tocsin.store.base import Batch, SpanStore
 from tocsin.store.record import Record
 
 __all__ = ["Part", "TraceSink"]
+
+logger = logging.getLogger(__name__)
 
 REBUILD_NS: Final = 24 * 3600 * 1_000_000_000
 SEAL_EVERY_S: Final = 3600.0
@@ -167,10 +171,34 @@ class TraceSink:
             return
         writing = self._writing or self._writer.submit(self._store.commit, self._pending)
         self._writing = None  # what failed is sent anew
-        writing.result()
+        try:
+            writing.result()
+        except StoreError:
+            raise
+        except Exception:
+            # Not the fault of the bodies that are read by now, so the consumer must not hear of it.
+            logger.exception("the store cannot take a batch; its parts are stored one by one")
+            self._store_apart(self._pending)
         self._stored = self._pending.position or self._stored
         self._stored_spans += len(self._pending.spans)
         self._pending = None
+
+    def _store_apart(self, batch: Batch) -> None:
+        """Leave out, and count, only what the store never takes. Raises StoreError."""
+        parts = [Batch(spans=[span]) for span in batch.spans]
+        for part in [*parts, *(Batch(runs=[run]) for run in batch.runs)]:
+            try:
+                self._store.commit(part)
+            except StoreError:
+                raise
+            except Exception:  # noqa: BLE001 - told above, with the whole batch
+                self._skipped["unstorable"] += 1
+        self._store.commit(Batch(position=batch.position))
+
+    def close(self) -> None:
+        """Wait for what is being written, then let go of the store."""
+        self._writer.shutdown()
+        self._store.close()
 
     def _publish(self) -> None:
         book = self._book

@@ -83,7 +83,7 @@ def embedded_wiring(settings: Settings, data: Path, registry: Registry) -> Wirin
         process=sink.decode,
         store=sink,
         reader=store.patient_for(QUERY_S),
-        close=store.close,
+        close=sink.close,
         description="spans and runs are kept in store/",
     )
 

@@ -1,0 +1,173 @@
+"""Accounts that calls are reserved against, all of them or none."""
+
+import threading
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Final, Protocol
+
+import msgspec
+
+__all__ = ["Account", "Amount", "Hold", "Ledger", "LimitedAccount", "Need", "Shortage"]
+
+ZERO: Final = Decimal(0)
+
+
+class Amount(msgspec.Struct, frozen=True):
+    """What a call uses, or is expected to use. An unknown cost is None and limits nothing."""
+
+    tokens: int = 0
+    cost_usd: Decimal | None = None
+    turns: int = 0
+
+
+class Need(msgspec.Struct, frozen=True):
+    """What has to be there for a call to start, and what it will probably use in the end.
+
+    The difference is a guess: it is reserved as far as there is room, and stops nothing.
+    """
+
+    firm: Amount
+    likely: Amount
+
+
+class Shortage(msgspec.Struct, frozen=True):
+    """An account that has no room; value is what it would have come to."""
+
+    account: str
+    limit: str
+    value: float
+    threshold: float
+
+
+class Account(Protocol):
+    """Something calls are reserved against. Only a Ledger calls it, under its lock."""
+
+    def lacks(self, firm: Amount) -> Shortage | None:
+        """Say what there is no room for; None where the amount fits."""
+        ...
+
+    def hold(self, need: Need) -> Amount:
+        """Set an amount aside; return what was set aside."""
+        ...
+
+    def settle(self, held: Amount, used: Amount) -> None:
+        """Turn what was set aside into what was used."""
+        ...
+
+
+class LimitedAccount:
+    """Tokens, cost and turns up to limits; a limit that is None is none."""
+
+    def __init__(
+        self,
+        name: str = "",
+        *,
+        tokens: int | None = None,
+        cost_usd: Decimal | None = None,
+        turns: int | None = None,
+    ) -> None:
+        self.name = name
+        self.limits = {
+            limit: most
+            for limit, most in (("tokens", tokens), ("cost", cost_usd), ("turns", turns))
+            if most is not None
+        }
+        self.tokens = self.turns = 0
+        self.cost_usd = ZERO
+        self.held_tokens = self.held_turns = 0
+        self.held_usd = ZERO
+
+    def lacks(self, firm: Amount) -> Shortage | None:
+        """Say which limit the amount would pass."""
+        values: dict[str, int | Decimal] = {
+            "tokens": self.tokens + self.held_tokens + firm.tokens,
+            "cost": self.cost_usd + self.held_usd + (firm.cost_usd or ZERO),
+            "turns": self.turns + self.held_turns + firm.turns,
+        }
+        for limit, most in self.limits.items():
+            if values[limit] > most:
+                return Shortage(self.name, limit, float(values[limit]), float(most))
+        return None
+
+    def passed(self) -> Shortage | None:
+        """Say which limit has been passed by what calls really used."""
+        for limit, most in self.limits.items():
+            if (used := self.used(limit)) > most:
+                return Shortage(self.name, limit, float(used), float(most))
+        return None
+
+    def used(self, limit: str) -> int | Decimal:
+        """What calls that have ended used of a limit."""
+        if limit == "cost":
+            return self.cost_usd
+        return self.tokens if limit == "tokens" else self.turns
+
+    def hold(self, need: Need) -> Amount:
+        """Set aside what is firm, and of the rest what there is room for."""
+        tokens, cost_usd = need.likely.tokens, need.likely.cost_usd
+        if (most := self.limits.get("tokens")) is not None:
+            left = int(most) - self.tokens - self.held_tokens
+            tokens = max(need.firm.tokens, min(tokens, left))
+        if cost_usd is not None and (most := self.limits.get("cost")) is not None:
+            left_usd = most - self.cost_usd - self.held_usd
+            cost_usd = max(need.firm.cost_usd or ZERO, min(cost_usd, left_usd))
+        self.held_tokens += tokens
+        self.held_usd += cost_usd or ZERO
+        self.held_turns += need.firm.turns
+        return Amount(tokens, cost_usd, need.firm.turns)
+
+    def settle(self, held: Amount, used: Amount) -> None:
+        """Turn what was set aside into what was used."""
+        self.held_tokens -= held.tokens
+        self.held_usd -= held.cost_usd or ZERO
+        self.held_turns -= held.turns
+        self.tokens += used.tokens
+        self.cost_usd += used.cost_usd or ZERO
+        self.turns += used.turns
+
+
+class Hold(msgspec.Struct):
+    """A reservation in every account of a call, until it is settled or released."""
+
+    need: Need
+    parts: list[tuple[Account, Amount]] = []
+
+
+class Ledger:
+    """Keeps accounts in step: one lock for all, held for microseconds.
+
+    A call is reserved in all of its accounts or in none. What calls use never passes a limit by
+    more than they use beyond what was reserved for them, plus a single call's guess.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+
+    def reserve(self, accounts: Sequence[Account], need: Need) -> Hold | Shortage:
+        """Set a call's need aside in every account; where one has no room, in none."""
+        with self.lock:
+            for account in accounts:
+                if (shortage := account.lacks(need.firm)) is not None:
+                    return shortage
+            hold = Hold(need)
+            try:
+                for account in accounts:
+                    hold.parts.append((account, account.hold(need)))
+            except BaseException:
+                self._settle(hold, Amount())
+                raise
+            return hold
+
+    def settle(self, hold: Hold, used: Amount) -> None:
+        """Note what a call used; the second time for the same call nothing happens."""
+        with self.lock:
+            self._settle(hold, used)
+
+    def release(self, hold: Hold) -> None:
+        """Give back what a call that failed would have used."""
+        self.settle(hold, Amount())
+
+    def _settle(self, hold: Hold, used: Amount) -> None:
+        parts, hold.parts = hold.parts, []
+        for account, held in parts:
+            account.settle(held, used)

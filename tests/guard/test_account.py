@@ -1,5 +1,6 @@
 import threading
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,7 +20,7 @@ def guess(tokens: int, likely: int) -> Need:
     return Need(firm(tokens).firm, firm(likely).likely)
 
 
-def held(result: Hold | Shortage) -> Hold:
+def held(result: Hold | Shortage | None) -> Hold:
     assert isinstance(result, Hold)
     return result
 
@@ -139,6 +140,59 @@ def test_where_one_estimate_is_wrong_the_limit_is_passed_by_that_error(
             reserved = hold.parts[0][1].tokens
             ledger.settle(hold, firm(max(0, reserved + (wrong if is_wrong else 0))).firm)
         assert account.tokens + account.held_tokens <= LIMIT + max(0, wrong)
+
+
+SIZES = st.lists(st.tuples(st.integers(1, 20), st.integers(1, 60)), min_size=1, max_size=40)
+
+
+@given(SIZES, st.randoms(use_true_random=False))
+def test_calls_that_wait_for_each_other_pass_a_limit_by_one_error(
+    calls: list[tuple[int, int]], random: Any
+) -> None:
+    """Estimates at most `doubt` times too small, in any order: used <= limit + one call's error."""
+    ledger, account = Ledger(), LimitedAccount(tokens=LIMIT)
+    doubt = max(used / likely for likely, used in calls)
+    flying: list[tuple[Hold, int]] = []
+    waiting = list(calls) * 5
+    while waiting or flying:
+        if waiting and random.random() < 0.8:
+            likely, used = waiting[-1]
+            need = Need(Amount(1), Amount(likely), max(1.0, doubt))
+            result = ledger.reserve([account], need, alone=True)
+            if isinstance(result, Hold):
+                flying.append((result, used))
+            if result is not None:
+                waiting.pop()
+                continue
+        if flying:
+            hold, used = flying.pop(random.randrange(len(flying)))
+            ledger.settle(hold, Amount(used))
+    worst = max(used - 1 for _, used in calls)
+    assert account.tokens <= LIMIT + worst
+    assert (0, 0) == (account.held_tokens, account.in_flight)
+
+
+def test_waits_only_near_the_limit_and_only_for_others() -> None:
+    ledger, account = Ledger(), LimitedAccount(tokens=100)
+    need = Need(Amount(1), Amount(10), doubt=5.0)
+
+    first = ledger.reserve([account], need, alone=True)
+    second = ledger.reserve([account], need, alone=True)
+    third = ledger.reserve([account], need, alone=True)
+
+    assert isinstance(first, Hold)
+    assert isinstance(second, Hold)
+    assert third is None
+    assert isinstance(ledger.reserve([account], need), Hold)
+
+
+def test_learns_from_calls_how_wrong_estimates_are() -> None:
+    ledger, account = Ledger(), LimitedAccount(tokens=1_000)
+    ledger.settle(held(ledger.reserve([account], firm(10))), Amount(100))
+    held(ledger.reserve([account], firm(40), alone=True))
+
+    assert ledger.reserve([account], firm(60), alone=True) is None  # 100 + 10 * (40 + 60)
+    assert isinstance(ledger.reserve([account], firm(40), alone=True), Hold)
 
 
 def test_threads_together_reserve_no_more_than_there_is() -> None:

@@ -5,7 +5,7 @@ from tests.fakes.clock import ManualClock
 from tocsin.guard.account import Ledger, LimitedAccount, Shortage
 from tocsin.guard.allowance import Allowance, Notice
 from tocsin.guard.cover import Call, Cover
-from tocsin.guard.estimate import Answers, Forecast
+from tocsin.guard.estimate import Forecast, Habits
 from tocsin.guard.limits import StopLimits
 
 
@@ -29,18 +29,20 @@ class Case:
             tariff=PerToken(),
             accounts=accounts,
         )
-        self.forecast = Forecast(Answers())
+        self.forecast = Forecast(Habits())
 
-    def start(self, tokens: int = 100, model: str = "m", max_output: int = 0) -> Call | Shortage:
+    def start(
+        self, tokens: int = 100, model: str = "m", max_output: int = 1
+    ) -> Call | Shortage | None:
         return self.cover.before_llm(
-            self.forecast, model, input_tokens=tokens, max_output_tokens=max_output
+            self.forecast, model, input_tokens=tokens - max_output, max_output_tokens=max_output
         )
 
     def call(self, tokens: int = 100, used: int | None = None, model: str = "m") -> Call:
         call = self.start(tokens, model)
         assert isinstance(call, Call)
         read = tokens if used is None else used
-        self.cover.after_llm(call, self.forecast, (read, 0), Decimal(read) / 10_000)
+        self.cover.after_llm(call, self.forecast, (read - 1, 1), Decimal(read) / 10_000)
         return call
 
 

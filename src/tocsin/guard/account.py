@@ -10,6 +10,8 @@ import msgspec
 __all__ = ["Account", "Amount", "Hold", "Ledger", "LimitedAccount", "Need", "Shortage"]
 
 ZERO: Final = Decimal(0)
+ERROR_FADES: Final = 0.5
+"""What is left, after a better estimate, of the fear that estimates are as wrong as the last."""
 
 
 class Amount(msgspec.Struct, frozen=True):
@@ -28,6 +30,8 @@ class Need(msgspec.Struct, frozen=True):
 
     firm: Amount
     likely: Amount
+    doubt: float = 1.0
+    """By how much the truth may be a multiple of what is likely."""
 
 
 class Shortage(msgspec.Struct, frozen=True):
@@ -46,12 +50,16 @@ class Account(Protocol):
         """Say what there is no room for; None where the amount fits."""
         ...
 
+    def is_crowded(self, need: Need) -> bool:
+        """Whether calls in flight might, together with this one, pass a limit."""
+        ...
+
     def hold(self, need: Need) -> Amount:
         """Set an amount aside; return what was set aside."""
         ...
 
-    def settle(self, held: Amount, used: Amount) -> None:
-        """Turn what was set aside into what was used."""
+    def settle(self, held: Amount, used: Amount | None, likely: Amount) -> None:
+        """Turn what was set aside into what was used; None: the call failed, and used nothing."""
         ...
 
 
@@ -76,6 +84,8 @@ class LimitedAccount:
         self.cost_usd = ZERO
         self.held_tokens = self.held_turns = 0
         self.held_usd = ZERO
+        self.in_flight = 0
+        self._error = 1.0
 
     def lacks(self, firm: Amount) -> Shortage | None:
         """Say which limit the amount would pass."""
@@ -102,6 +112,19 @@ class LimitedAccount:
             return self.cost_usd
         return self.tokens if limit == "tokens" else self.turns
 
+    def is_crowded(self, need: Need) -> bool:
+        """Whether there are calls in flight that with this one might pass a limit."""
+        if not self.in_flight:
+            return False
+        error, likely = max(self._error, need.doubt), need.likely
+        tokens = self.tokens + int(error * (self.held_tokens + likely.tokens))
+        if tokens > self.limits.get("tokens", tokens):
+            return True
+        most = self.limits.get("cost")
+        if most is None or likely.cost_usd is None:
+            return False
+        return self.cost_usd + Decimal(error) * (self.held_usd + likely.cost_usd) > most
+
     def hold(self, need: Need) -> Amount:
         """Set aside what is firm, and of the rest what there is room for."""
         tokens, cost_usd = need.likely.tokens, need.likely.cost_usd
@@ -114,16 +137,30 @@ class LimitedAccount:
         self.held_tokens += tokens
         self.held_usd += cost_usd or ZERO
         self.held_turns += need.firm.turns
+        self.in_flight += 1
+        self._error = max(self._error, need.doubt)
         return Amount(tokens, cost_usd, need.firm.turns)
 
-    def settle(self, held: Amount, used: Amount) -> None:
-        """Turn what was set aside into what was used."""
+    def settle(self, held: Amount, used: Amount | None, likely: Amount) -> None:
+        """Turn what was set aside into what was used, and learn how far off that was."""
+        self.in_flight -= 1
         self.held_tokens -= held.tokens
         self.held_usd -= held.cost_usd or ZERO
         self.held_turns -= held.turns
+        if used is None:
+            return
+        self._error = max(_times(used, likely), 1 + (self._error - 1) * ERROR_FADES)
         self.tokens += used.tokens
         self.cost_usd += used.cost_usd or ZERO
         self.turns += used.turns
+
+
+def _times(used: Amount, likely: Amount) -> float:
+    """How many times as much was used as was likely."""
+    times = used.tokens / likely.tokens if likely.tokens else 1.0
+    if used.cost_usd and likely.cost_usd:
+        times = max(times, float(used.cost_usd / likely.cost_usd))
+    return times
 
 
 class Hold(msgspec.Struct):
@@ -136,25 +173,34 @@ class Hold(msgspec.Struct):
 class Ledger:
     """Keeps accounts in step: one lock for all, held for microseconds.
 
-    A call is reserved in all of its accounts or in none. What calls use never passes a limit by
-    more than they use beyond what was reserved for them, plus a single call's guess.
+    A call is reserved in all of its accounts or in none. What calls use passes a limit only by what
+    they use beyond what was reserved for them. That this is one call's error, however many there
+    are, is what `alone` is for.
     """
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
 
-    def reserve(self, accounts: Sequence[Account], need: Need) -> Hold | Shortage:
-        """Set a call's need aside in every account; where one has no room, in none."""
+    def reserve(
+        self, accounts: Sequence[Account], need: Need, *, alone: bool = False
+    ) -> Hold | Shortage | None:
+        """Set a call's need aside in every account; where one has no room, in none.
+
+        alone: None where an account is so near its limit that calls should go one at a time, and
+        others are in flight. Once they have ended, it will be known how much they used.
+        """
         with self.lock:
             for account in accounts:
                 if (shortage := account.lacks(need.firm)) is not None:
                     return shortage
+            if alone and any(account.is_crowded(need) for account in accounts):
+                return None
             hold = Hold(need)
             try:
                 for account in accounts:
                     hold.parts.append((account, account.hold(need)))
             except BaseException:
-                self._settle(hold, Amount())
+                self._settle(hold, None)
                 raise
             return hold
 
@@ -165,9 +211,10 @@ class Ledger:
 
     def release(self, hold: Hold) -> None:
         """Give back what a call that failed would have used."""
-        self.settle(hold, Amount())
+        with self.lock:
+            self._settle(hold, None)
 
-    def _settle(self, hold: Hold, used: Amount) -> None:
+    def _settle(self, hold: Hold, used: Amount | None) -> None:
         parts, hold.parts = hold.parts, []
         for account, held in parts:
-            account.settle(held, used)
+            account.settle(held, used, hold.need.likely)

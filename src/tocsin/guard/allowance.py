@@ -53,6 +53,11 @@ class Allowance(LimitedAccount):
         """Say that the time is up; None while it is not."""
         if self.deadline_mono_ns is None or now_mono_ns <= self.deadline_mono_ns:
             return None
+        return self.time_is_up(now_mono_ns)
+
+    def time_is_up(self, now_mono_ns: int) -> Shortage:
+        """Say it, also where a timer was a moment early."""
+        now_mono_ns = max(now_mono_ns, self.deadline_mono_ns or 0)
         return self._shortage("latency", (now_mono_ns - self.started_mono_ns) / NS_PER_S)
 
     def called(self, fingerprint: int) -> Shortage | None:

@@ -70,8 +70,12 @@ class Cover:
         input_tokens: int,
         max_output_tokens: int | None = None,
         turns: int = 1,
-    ) -> Call | Shortage:
-        """Reserve what a call will probably use, everywhere; or say what there is no room for."""
+        alone: bool = False,
+    ) -> Call | Shortage | None:
+        """Reserve what a call will probably use, everywhere; or say what there is no room for.
+
+        None where it should wait for calls in flight, for which `alone` asks (Ledger.reserve).
+        """
         with self._ledger.lock:
             now_mono_ns = self._clock.monotonic_ns()
             if (shortage := self._check(now_mono_ns)) is not None:
@@ -79,11 +83,11 @@ class Cover:
             notices = [n for one in self.allowances for n in one.notices(now_mono_ns)]
             model = self._replacement(model)
         expected = forecast.expect(model, input_tokens, max_output_tokens)
-        hold = self._ledger.reserve(self._accounts, self._need(model, expected, turns))
+        need = self._need(model, expected, turns)
+        hold = self._ledger.reserve(self._accounts, need, alone=alone)
         if isinstance(hold, Shortage):
             self.stopped = hold
-            return hold
-        return Call(hold, model, expected, notices)
+        return Call(hold, model, expected, notices) if isinstance(hold, Hold) else hold
 
     def after_llm(
         self, call: Call, forecast: Forecast, tokens: tuple[int, int] | None, cost: Decimal | None
@@ -94,7 +98,7 @@ class Cover:
             self._ledger.settle(call.hold, likely)
             return
         self._ledger.settle(call.hold, Amount(sum(tokens), cost, likely.turns))
-        forecast.ended(call.model, *tokens)
+        forecast.ended(call.model, call.expected, *tokens)
 
     def failed(self, call: Call) -> None:
         """Give back what a call would have used."""
@@ -108,6 +112,17 @@ class Cover:
                 found = [one.called(fingerprint) for one in self.allowances]
                 self.stopped = shortage = next((one for one in found if one is not None), None)
             return shortage
+
+    def time_is_up(self) -> Shortage:
+        """Say that the first deadline has come, as the clock that waited for it knows."""
+        with self._ledger.lock:
+            now_mono_ns = self._clock.monotonic_ns()
+            first = min(
+                (one for one in self.allowances if one.deadline_mono_ns is not None),
+                key=lambda one: one.deadline_mono_ns or 0,
+            )
+            self.stopped = self.stopped or first.time_is_up(now_mono_ns)
+            return self.stopped
 
     @property
     def left_s(self) -> float | None:
@@ -129,11 +144,12 @@ class Cover:
         return model
 
     def _need(self, model: str | None, expected: Expected, turns: int) -> Need:
-        read, written = expected.input_tokens, expected.output_tokens
-        likely = Amount(read + written, self._cost_usd(model, read, written), turns)
-        if not expected.is_guess:
-            return Need(likely, likely)
-        return Need(Amount(read, self._cost_usd(model, read, 0), turns), likely)
+        return Need(
+            self._amount(model, expected.input_tokens, expected.output_tokens, turns),
+            self._amount(model, expected.likely_input_tokens, expected.likely_output_tokens, turns),
+            expected.doubt,
+        )
 
-    def _cost_usd(self, model: str | None, read: int, written: int) -> Decimal | None:
-        return self._tariff.cost_usd(model, read, written) if self.counts_cost else None
+    def _amount(self, model: str | None, read: int, written: int, turns: int) -> Amount:
+        cost_usd = self._tariff.cost_usd(model, read, written) if self.counts_cost else None
+        return Amount(read + written, cost_usd, turns)

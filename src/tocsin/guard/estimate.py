@@ -1,9 +1,10 @@
 """What an LLM call will probably use, told before it is made.
 
-Input: what the run's last call read, plus a token for every four characters that were added since.
-Output: the call's own `max_tokens` where it is set, since then it cannot be more; else the
-longest answer in the run so far; else, as a guess only, the longest that the model has lately
-given in this process.
+Input: what the run's last call read, plus a token for every four characters that were added since;
+for a run's first call, all of its text, and as a guess what such calls to the model have read
+beyond that (tools are not in the text). Output: the call's own `max_tokens` where it is set, since
+then it cannot be more; else the longest answer in the run so far; else, as a guess, the longest
+that the model has lately given in this process.
 """
 
 import threading
@@ -11,51 +12,65 @@ from typing import Final
 
 import msgspec
 
-__all__ = ["Answers", "Expected", "Forecast", "text_size"]
+__all__ = ["Expected", "Forecast", "Habits", "text_size"]
 
 CHARS_PER_TOKEN: Final = 4
 FIRST_GUESS: Final = 256
 """Tokens of an answer by a model that has not answered yet."""
+DOUBT: Final = 20.0
+"""How many times as much as is guessed a call to such a model may use."""
 FADES: Final = 0.9
-"""A long answer counts for less with every later one, so that one outlier is forgotten."""
+"""What was long counts for less with every later call, so that one outlier is forgotten."""
 MAX_MODELS: Final = 1_000
 MAX_DEPTH: Final = 8
-MAX_CHARS: Final = 1 << 40
 
 
 class Expected(msgspec.Struct, frozen=True):
-    """Tokens of a call to come. Output that is a guess must not stop a run."""
+    """Tokens of a call to come: what it will use at least, and what it will use probably."""
 
     input_tokens: int
     output_tokens: int
-    is_guess: bool
+    likely_input_tokens: int
+    likely_output_tokens: int
+    doubt: float = 1.0
+    """By how much the truth may be a multiple of this."""
 
 
-class Answers:
-    """How long each model's answers have been lately, in this process."""
+class Habit(msgspec.Struct):
+    """What first calls to a model have been like lately."""
+
+    answer_tokens: float = 0.0
+    unseen_tokens: float = 0.0
+    """Input beyond what the text lets expect."""
+
+
+class Habits:
+    """How much calls to each model have used lately, in this process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._longest: dict[str | None, float] = {}
+        self._habits: dict[str | None, Habit] = {}
 
-    def longest(self, model: str | None) -> int:
-        """Tokens of a long answer by this model."""
-        return int(self._longest.get(model, FIRST_GUESS))
+    def of(self, model: str | None) -> Habit | None:
+        """What is known of a model; None before its first answer."""
+        return self._habits.get(model)
 
-    def heard(self, model: str | None, output_tokens: int) -> None:
-        """Note an answer."""
+    def heard(self, model: str | None, answer_tokens: int, unseen_tokens: int | None) -> None:
+        """Note an answer; unseen_tokens only of a run's first call."""
         with self._lock:
-            if model not in self._longest and len(self._longest) >= MAX_MODELS:
-                self._longest.clear()  # model names come from outside
-            faded = self._longest.get(model, 0.0) * FADES
-            self._longest[model] = max(float(output_tokens), faded)
+            if model not in self._habits and len(self._habits) >= MAX_MODELS:
+                self._habits.clear()  # model names come from outside
+            habit = self._habits.setdefault(model, Habit())
+            habit.answer_tokens = max(answer_tokens, habit.answer_tokens * FADES)
+            if unseen_tokens is not None:
+                habit.unseen_tokens = max(0, unseen_tokens, habit.unseen_tokens * FADES)
 
 
 class Forecast:
     """Foretells the calls of one run, of which there is one at a time."""
 
-    def __init__(self, answers: Answers) -> None:
-        self._answers = answers
+    def __init__(self, habits: Habits) -> None:
+        self._habits = habits
         self._read_tokens = 0
         self._items = 0
         self._longest: int | None = None
@@ -72,17 +87,26 @@ class Forecast:
         self, model: str | None, input_tokens: int, max_output_tokens: int | None
     ) -> Expected:
         """Say what a call will probably use."""
-        if max_output_tokens is not None:
-            return Expected(input_tokens, max_output_tokens, is_guess=False)
-        if self._longest is not None:
-            return Expected(input_tokens, self._longest, is_guess=False)
-        return Expected(input_tokens, self._answers.longest(model), is_guess=True)
+        bound = self._longest if max_output_tokens is None else max_output_tokens
+        habit = self._habits.of(model)
+        likely_input, likely_output, doubt = input_tokens, FIRST_GUESS, DOUBT
+        if habit is not None:
+            likely_output, doubt = int(habit.answer_tokens), 1.0
+            if self._longest is None:
+                likely_input += int(habit.unseen_tokens)
+        if bound is not None:
+            return Expected(input_tokens, bound, likely_input, bound)
+        return Expected(input_tokens, 0, likely_input, likely_output, doubt)
 
-    def ended(self, model: str | None, input_tokens: int, output_tokens: int) -> None:
+    def ended(
+        self, model: str | None, expected: Expected, input_tokens: int, output_tokens: int
+    ) -> None:
         """Learn from a call that has ended."""
+        is_first = self._longest is None
+        unseen = input_tokens - expected.input_tokens if is_first else None
+        self._habits.heard(model, output_tokens, unseen)
         self._read_tokens = input_tokens
         self._longest = max(self._longest or 0, output_tokens)
-        self._answers.heard(model, output_tokens)
 
 
 def text_size(value: object, depth: int = 0) -> int:

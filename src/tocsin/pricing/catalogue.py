@@ -35,6 +35,7 @@ class PriceBook:
 
     def __init__(self, overrides: Mapping[str, Mapping[str, object]] | None = None) -> None:
         self._overrides = parse_overrides(overrides or {})
+        self._twins: list[PriceBook] = []
         self._rates: dict[tuple[str | None, ...], tuple[int | None, Rates | None]] = {}
         self._providers: dict[tuple[str | None, str | None], str | None] = {}
         self._warned: set[tuple[str, str]] = set()
@@ -44,6 +45,15 @@ class PriceBook:
         """Add overrides, as in `parse_overrides`, for calls priced from now on."""
         self._overrides = self._overrides | parse_overrides(prices)
         self._rates.clear()
+        for twin in self._twins:
+            twin.override(prices)
+
+    def twin(self) -> "PriceBook":
+        """Make a book with the same overrides, also those to come, for another thread."""
+        twin = PriceBook()
+        twin._overrides = self._overrides
+        self._twins.append(twin)
+        return twin
 
     def cost(self, span: Span) -> Cost | None:
         """Price an LLM span; None when its usage or its model's price is unknown."""

@@ -1,0 +1,47 @@
+"""Prices for whoever must know the cost of a call before it is made, on any thread."""
+
+import threading
+import time
+from decimal import Decimal
+
+from tocsin.model.span import Kind, Span, Usage
+from tocsin.pricing.catalogue import PriceBook
+
+__all__ = ["Tariff"]
+
+
+class Tariff:
+    """Prices calls at standard service tier, by the name of the model that is asked for.
+
+    It has a price book of its own, because one belongs to one thread, and a lock around it.
+    """
+
+    def __init__(self, prices: PriceBook) -> None:
+        self._prices = prices.twin()
+        self._lock = threading.Lock()
+
+    def reset_after_fork(self) -> None:
+        """Make a new lock: the parent's may be held by a thread that does not exist here."""
+        self._lock = threading.Lock()
+
+    def cost_usd(self, model: str | None, input_tokens: int, output_tokens: int) -> Decimal | None:
+        """Price of a call; None where the model has none."""
+        return self.price(model, Usage(input_tokens, output_tokens))
+
+    def price(self, model: str | None, usage: Usage) -> Decimal | None:
+        """Price of a call that was made; None where the model has none."""
+        now_ns = time.time_ns()
+        span = Span(
+            trace_id="",
+            span_id="",
+            parent_id=None,
+            kind=Kind.LLM,
+            name="",
+            started_ns=now_ns,
+            ended_ns=now_ns,
+            model=model,
+            usage=usage,
+        )
+        with self._lock:
+            cost = self._prices.cost(span)
+        return None if cost is None else cost.total

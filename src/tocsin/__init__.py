@@ -9,6 +9,7 @@ if TYPE_CHECKING:
         PrometheusTraceProcessor,
         SLAEnforcementProcessor,
     )
+    from tocsin.app.guard import Guard
     from tocsin.app.install import install
     from tocsin.app.limit import limit
     from tocsin.errors import ConfigError, TocsinError
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ConfigError",
     "CostTracker",
+    "Guard",
     "LimitExceeded",
     "MetricsCollector",
     "PrometheusTraceProcessor",
@@ -36,6 +38,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "ConfigError": "tocsin.errors",
     "CostTracker": "tocsin.app.classic",
+    "Guard": "tocsin.app.guard",
     "LimitExceeded": "tocsin.sources.limit_exceeded",
     "MetricsCollector": "tocsin.app.classic",
     "PrometheusTraceProcessor": "tocsin.app.classic",

@@ -67,7 +67,7 @@ class limit:  # noqa: N801 - reads as `with tocsin.limit(...)`
 
 def watch_runner() -> None:
     """See to it that somebody watches the SDK's runner, in a program that uses the SDK."""
-    if "agents" not in sys.modules:
+    if sys.modules.get("agents") is None:
         return
     from agents.run import get_default_agent_runner
 

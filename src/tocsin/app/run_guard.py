@@ -32,20 +32,27 @@ MAX_LOGGED: Final = 10
 FAILURE: Final = "failure"
 
 
+LEDGER: Final = Ledger()
+"""One for the process: a `with tocsin.limit(...)` may be around runs of any kind."""
+
+
 class GuardRoom:
-    """What all guards of a process share: the lock, prices, past answers, and counts."""
+    """What the guards of a watcher share: the lock, prices, past answers, and counts."""
 
     def __init__(self, tariff: Tariff, clock: Clock) -> None:
         self.tariff = tariff
         self.clock = clock
-        self.reset_after_fork()
+        self._forget()
 
     def reset_after_fork(self) -> None:
         """Start with new locks in a forked child, and counts of its own."""
-        self.ledger = Ledger()
+        self._forget()
+        LEDGER.reset_after_fork()
+        self.tariff.reset_after_fork()
+
+    def _forget(self) -> None:
         self.habits = Habits()
         self.unchecked = Counter(dict.fromkeys(("error", "no_usage", "unpriced"), 0))
-        self.tariff.reset_after_fork()
 
     def totals(self) -> dict[tuple[Metric, tuple[str, ...]], float]:
         """Steps that were not fully checked, as metrics."""
@@ -79,7 +86,7 @@ class RunGuard:
         self.ticket = ticket
         self.cover = Cover(
             allowances,
-            ledger=room.ledger,
+            ledger=LEDGER,
             clock=room.clock,
             tariff=room.tariff,
             accounts=accounts,

@@ -3,11 +3,17 @@
 import threading
 import time
 from decimal import Decimal
+from typing import Final
 
 from tocsin.model.span import Kind, Span, Usage
 from tocsin.pricing.catalogue import PriceBook
+from tocsin.pricing.rates import Rates
 
 __all__ = ["Tariff"]
+
+KNOWN_FOR_S: Final = 30.0
+"""A few rates depend on the time of day, and prices may be overridden."""
+MAX_MODELS: Final = 1_000
 
 
 class Tariff:
@@ -19,6 +25,7 @@ class Tariff:
     def __init__(self, prices: PriceBook) -> None:
         self._prices = prices.twin()
         self._lock = threading.Lock()
+        self._rates: dict[str | None, tuple[float, Rates | None]] = {}
 
     def reset_after_fork(self) -> None:
         """Make a new lock: the parent's may be held by a thread that does not exist here."""
@@ -30,6 +37,13 @@ class Tariff:
 
     def price(self, model: str | None, usage: Usage) -> Decimal | None:
         """Price of a call that was made; None where the model has none."""
+        until_s, rates = self._rates.get(model, (0.0, None))
+        if time.monotonic() >= until_s:
+            rates = self._look_up(model)
+        cost = None if rates is None else rates.cost(usage)
+        return None if cost is None else cost.total
+
+    def _look_up(self, model: str | None) -> Rates | None:
         now_ns = time.time_ns()
         span = Span(
             trace_id="",
@@ -40,8 +54,10 @@ class Tariff:
             started_ns=now_ns,
             ended_ns=now_ns,
             model=model,
-            usage=usage,
         )
         with self._lock:
-            cost = self._prices.cost(span)
-        return None if cost is None else cost.total
+            rates = self._prices.rates(span)
+            if len(self._rates) >= MAX_MODELS:
+                self._rates.clear()  # model names come from outside
+            self._rates[model] = time.monotonic() + KNOWN_FOR_S, rates
+        return rates

@@ -89,22 +89,30 @@ class LimitedAccount:
 
     def lacks(self, firm: Amount) -> Shortage | None:
         """Say which limit the amount would pass."""
-        values: dict[str, int | Decimal] = {
-            "tokens": self.tokens + self.held_tokens + firm.tokens,
-            "cost": self.cost_usd + self.held_usd + (firm.cost_usd or ZERO),
-            "turns": self.turns + self.held_turns + firm.turns,
-        }
-        for limit, most in self.limits.items():
-            if values[limit] > most:
-                return Shortage(self.name, limit, float(values[limit]), float(most))
+        limits = self.limits
+        tokens = self.tokens + self.held_tokens + firm.tokens
+        if tokens > limits.get("tokens", tokens):
+            return self._shortage("tokens", tokens)
+        turns = self.turns + self.held_turns + firm.turns
+        if turns > limits.get("turns", turns):
+            return self._shortage("turns", turns)
+        if firm.cost_usd is not None and (most := limits.get("cost")) is not None:
+            cost_usd = self.cost_usd + self.held_usd + firm.cost_usd
+            if cost_usd > most:
+                return self._shortage("cost", cost_usd)
         return None
 
     def passed(self) -> Shortage | None:
         """Say which limit has been passed by what calls really used."""
-        for limit, most in self.limits.items():
-            if (used := self.used(limit)) > most:
-                return Shortage(self.name, limit, float(used), float(most))
+        limits = self.limits
+        if self.tokens > limits.get("tokens", self.tokens):
+            return self._shortage("tokens", self.tokens)
+        if "cost" in limits and self.cost_usd > limits["cost"]:
+            return self._shortage("cost", self.cost_usd)
         return None
+
+    def _shortage(self, limit: str, value: float | Decimal) -> Shortage:
+        return Shortage(self.name, limit, float(value), float(self.limits[limit]))
 
     def used(self, limit: str) -> int | Decimal:
         """What calls that have ended used of a limit."""
@@ -179,6 +187,10 @@ class Ledger:
     """
 
     def __init__(self) -> None:
+        self.lock = threading.Lock()
+
+    def reset_after_fork(self) -> None:
+        """Make a new lock: the parent's may be held by a thread that does not exist here."""
         self.lock = threading.Lock()
 
     def reserve(

@@ -1,6 +1,6 @@
 """What one run, or all runs inside one `with tocsin.limit(...)`, may still use."""
 
-from collections.abc import Iterator
+from decimal import Decimal
 from typing import Final
 
 import msgspec
@@ -43,7 +43,9 @@ class Allowance(LimitedAccount):
             None if latency_s is None else started_mono_ns + int(float(latency_s) * NS_PER_S)
         )
         self._tool_calls: dict[int, int] = {}
-        self._noticed: set[tuple[str, str]] = set()
+        self._shares = shares_of(limits)
+        self.is_switching = False
+        """Models are replaced by now."""
 
     def check(self, now_mono_ns: int) -> Shortage | None:
         """Say why nothing may be done any more; None while something may."""
@@ -58,7 +60,8 @@ class Allowance(LimitedAccount):
     def time_is_up(self, now_mono_ns: int) -> Shortage:
         """Say it, also where a timer was a moment early."""
         now_mono_ns = max(now_mono_ns, self.deadline_mono_ns or 0)
-        return self._shortage("latency", (now_mono_ns - self.started_mono_ns) / NS_PER_S)
+        elapsed_s = (now_mono_ns - self.started_mono_ns) / NS_PER_S
+        return Shortage(self.name, "latency", elapsed_s, float(self.rules.max_latency or 0))
 
     def called(self, fingerprint: int) -> Shortage | None:
         """Count a tool call; say if it is the same once too often."""
@@ -68,29 +71,41 @@ class Allowance(LimitedAccount):
         count = self._tool_calls.get(fingerprint, 0) + 1
         if count > 1 or len(self._tool_calls) < MAX_TOOL_CALLS:
             self._tool_calls[fingerprint] = count
-        return self._shortage("same_tool_call", count) if count > most else None
+        if count <= most:
+            return None
+        return Shortage(self.name, "same_tool_call", count, most)
 
-    def notices(self, now_mono_ns: int) -> Iterator[Notice]:
+    def notices(self, now_mono_ns: int) -> list[Notice]:
         """Limits whose share for a warning or a switch is used up, each once."""
-        for action, share in (("warn", self.rules.warn_at), ("switch", self.rules.switch_at)):
-            if share is None:
-                continue
-            for limit, value, threshold in self._shares(now_mono_ns):
-                if value >= share * threshold and (action, limit) not in self._noticed:
-                    self._noticed.add((action, limit))
-                    yield Notice(action, limit, value, threshold)
+        if not self._shares:
+            return []
+        used: dict[str, int | Decimal] = {
+            "tokens": self.tokens,
+            "cost": self.cost_usd,
+            "turns": self.turns,
+            "latency": now_mono_ns - self.started_mono_ns,
+        }
+        due = [share for share in self._shares if used[share[1]] >= share[2]]
+        if not due:
+            return []
+        self._shares = [share for share in self._shares if share not in due]
+        self.is_switching = self.is_switching or any(share[0] == "switch" for share in due)
+        return [self._notice(action, limit, used[limit]) for action, limit, _ in due]
 
-    @property
-    def is_switching(self) -> bool:
-        """Whether models are replaced by now."""
-        return any(action == "switch" for action, _ in self._noticed)
+    def _notice(self, action: str, limit: str, used: int | Decimal) -> Notice:
+        value = float(used) / NS_PER_S if limit == "latency" else float(used)
+        return Notice(action, limit, value, float(self.rules.limits[limit]))
 
-    def _shares(self, now_mono_ns: int) -> Iterator[tuple[str, float, float]]:
-        for limit, most in self.limits.items():
-            yield limit, float(self.used(limit)), float(most)
-        if self.rules.max_latency is not None:
-            elapsed_s = (now_mono_ns - self.started_mono_ns) / NS_PER_S
-            yield "latency", elapsed_s, float(self.rules.max_latency)
 
-    def _shortage(self, limit: str, value: float) -> Shortage:
-        return Shortage(self.name, limit, value, float(self.rules.limits[limit]))
+def shares_of(rules: StopLimits) -> list[tuple[str, str, Decimal]]:
+    """From where on what is done about which limit, in the unit that is counted in."""
+    return [
+        (
+            action,
+            limit,
+            Decimal(str(share)) * Decimal(most) * (NS_PER_S if limit == "latency" else 1),
+        )
+        for action, share in (("warn", rules.warn_at), ("switch", rules.switch_at))
+        for limit, most in rules.limits.items()
+        if share is not None and limit != "same_tool_call"
+    ]

@@ -144,11 +144,11 @@ class Cover:
         return model
 
     def _need(self, model: str | None, expected: Expected, turns: int) -> Need:
-        return Need(
-            self._amount(model, expected.input_tokens, expected.output_tokens, turns),
-            self._amount(model, expected.likely_input_tokens, expected.likely_output_tokens, turns),
-            expected.doubt,
-        )
+        firm = likely = self._amount(model, expected.input_tokens, expected.output_tokens, turns)
+        if not expected.is_sure:
+            read, written = expected.likely_input_tokens, expected.likely_output_tokens
+            likely = self._amount(model, read, written, turns)
+        return Need(firm, likely, expected.doubt)
 
     def _amount(self, model: str | None, read: int, written: int, turns: int) -> Amount:
         cost_usd = self._tariff.cost_usd(model, read, written) if self.counts_cost else None

@@ -35,6 +35,14 @@ class Expected(msgspec.Struct, frozen=True):
     doubt: float = 1.0
     """By how much the truth may be a multiple of this."""
 
+    @property
+    def is_sure(self) -> bool:
+        """Whether nothing of it is a guess."""
+        return (
+            self.input_tokens == self.likely_input_tokens
+            and self.output_tokens == self.likely_output_tokens
+        )
+
 
 class Habit(msgspec.Struct):
     """What first calls to a model have been like lately."""

@@ -59,6 +59,11 @@ class PriceBook:
         """Price an LLM span; None when its usage or its model's price is unknown."""
         if span.usage is None:
             return None
+        rates = self.rates(span)
+        return None if rates is None else rates.cost(span.usage)
+
+    def rates(self, span: Span) -> Rates | None:
+        """Rates of an LLM span's model, as it was called; None when they are unknown."""
         key = (span.provider, span.endpoint, span.response_model, span.model, span.service_tier)
         minute = span.started_ns // NS_PER_MINUTE
         resolved = self._rates.get(key)
@@ -66,7 +71,7 @@ class PriceBook:
             timeless, rates = self._resolve(span)
             resolved = (None if timeless else minute, rates)
             self._remember(self._rates, key, resolved)
-        return None if resolved[1] is None else resolved[1].cost(span.usage)
+        return resolved[1]
 
     def provider(self, span: Span) -> str | None:
         """Name who serves the span's model, from its endpoint, else from the model's name."""

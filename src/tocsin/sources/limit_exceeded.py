@@ -12,7 +12,10 @@ else:
         # Only a subclass of it passes through the SDK's tools as it is.
         from agents.exceptions import AgentsException
     except ImportError:  # not installed, or a package of the user's that has the same name
-        AgentsException = TocsinError
+
+        class AgentsException(Exception):  # noqa: N818
+            """Stands where the SDK's would."""
+
 
 __all__ = ["LimitExceeded"]
 

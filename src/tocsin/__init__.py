@@ -9,19 +9,27 @@ if TYPE_CHECKING:
         PrometheusTraceProcessor,
         SLAEnforcementProcessor,
     )
+    from tocsin.app.guard import Guard
     from tocsin.app.install import install
+    from tocsin.app.limit import limit
     from tocsin.errors import ConfigError, TocsinError
+    from tocsin.guard.limits import StopLimits
     from tocsin.runs.limits import WorkflowSLA
+    from tocsin.sources.limit_exceeded import LimitExceeded
 
 __all__ = [
     "ConfigError",
     "CostTracker",
+    "Guard",
+    "LimitExceeded",
     "MetricsCollector",
     "PrometheusTraceProcessor",
     "SLAEnforcementProcessor",
+    "StopLimits",
     "TocsinError",
     "WorkflowSLA",
     "install",
+    "limit",
 ]
 
 __version__ = "0.1.0"
@@ -30,12 +38,16 @@ __version__ = "0.1.0"
 _HOMES = {
     "ConfigError": "tocsin.errors",
     "CostTracker": "tocsin.app.classic",
+    "Guard": "tocsin.app.guard",
+    "LimitExceeded": "tocsin.sources.limit_exceeded",
     "MetricsCollector": "tocsin.app.classic",
     "PrometheusTraceProcessor": "tocsin.app.classic",
     "SLAEnforcementProcessor": "tocsin.app.classic",
+    "StopLimits": "tocsin.guard.limits",
     "TocsinError": "tocsin.errors",
     "WorkflowSLA": "tocsin.runs.limits",
     "install": "tocsin.app.install",
+    "limit": "tocsin.app.limit",
 }
 
 

@@ -24,8 +24,9 @@ MAX_WAITING: Final = 1_000
 class AlertSink(SilentObserver):
     """Calls `alert_service.send(severity=, message=)`, plain or async, on a thread of its own.
 
-    Only breaches of the workflows in `slas` are sent. A service that is slow delays only its own
-    alerts; beyond MAX_WAITING they are dropped and counted. Failures are logged and counted.
+    Breaches of the workflows in `slas` are sent, and all of hard limits. A service that is slow
+    delays only its own alerts; beyond MAX_WAITING they are dropped and counted. Failures are
+    logged and counted.
     """
 
     sink = "alert_service"
@@ -49,7 +50,7 @@ class AlertSink(SilentObserver):
 
     def breached(self, breach: Breach) -> None:
         """Queue an alert."""
-        if not self._workflows & {breach.workflow, ANY_WORKFLOW}:
+        if breach.action == "alert" and not self._workflows & {breach.workflow, ANY_WORKFLOW}:
             return
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="tocsin-alerts", daemon=True)

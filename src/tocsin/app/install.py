@@ -14,6 +14,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from tocsin.app.export import exporter
 from tocsin.app.watcher import Watcher
 from tocsin.errors import ConfigError
+from tocsin.guard.limits import StopLimits
 from tocsin.runs.limits import WorkflowSLA
 
 __all__ = ["default_watcher", "expose", "install"]
@@ -42,6 +43,7 @@ def install(
     export_to: str | None = None,
     export_headers: Mapping[str, str] | None = None,
     slas: Mapping[str, WorkflowSLA] | None = None,
+    stops: Mapping[str, StopLimits] | None = None,
     alert_service: Any = None,
     prices: Mapping[str, Mapping[str, object]] | None = None,
     run_ttl_s: float = 3600.0,
@@ -51,7 +53,8 @@ def install(
 
     Adds a trace processor beside those that exist, and answers /metrics on `metrics_port` (None:
     not at all; a free port, with a warning, if it is taken). slas: limits by workflow name, "*"
-    for all others; each breach goes to `alert_service.send(severity=, message=)`. prices: USD per
+    for all others; each breach goes to `alert_service.send(severity=, message=)`. stops: hard
+    limits in the same way; a run that would pass one ends with LimitExceeded. prices: USD per
     million tokens for models without a public price, `{"my-model": {"input": 3, "output": 12}}`.
     run_ttl_s: seconds of silence after which an open run is given up. watch_runner: also wrap the
     SDK's default runner and model classes, for true exceptions and times to first token.
@@ -82,8 +85,7 @@ def install(
         watcher = default_watcher(run_ttl_s=run_ttl_s, watch_runner=watch_runner)
         if prices is not None:
             watcher.prices.override(prices)
-        if slas is not None:
-            watcher.add_slas(slas, alert_service)
+        _set_limits(watcher, slas, stops, alert_service)
         if exporting is not None:
             watcher.export(exporting)
         registry = expose(watcher)
@@ -94,6 +96,19 @@ def install(
             logger.warning("%s is set: the SDK traces nothing, so no run is seen", DISABLED_ENV)
         _installed[:] = [watcher]
         return watcher
+
+
+def _set_limits(
+    watcher: Watcher,
+    slas: Mapping[str, WorkflowSLA] | None,
+    stops: Mapping[str, StopLimits] | None,
+    alert_service: Any,
+) -> None:
+    if slas is not None:
+        watcher.add_slas(slas, alert_service)
+    if stops is not None:
+        # The service that hears of service levels hears of hard limits anyway.
+        watcher.add_stops(stops, alert_service if slas is None else None)
 
 
 def is_port(value: object) -> bool:

@@ -74,7 +74,7 @@ class Pipeline:
         """Hold runs that start from now on to these service levels."""
         self.slas.add(slas)
 
-    def feed(self, record: SpanStart | Span | RunEnd | TraceEnd) -> None:
+    def feed(self, record: SpanStart | Span | RunEnd | TraceEnd | Breach) -> None:
         """Take the next record of a source."""
         now_mono_ns = self._clock.monotonic_ns()
         match record:
@@ -86,6 +86,8 @@ class Pipeline:
                 self.tracker.end_run(record, now_mono_ns)
             case TraceEnd():
                 self.tracker.end_trace(record, now_mono_ns)
+            case Breach():
+                self._raise([record])
         self._finish_runs()
 
     def sweep(self) -> None:

@@ -1,11 +1,8 @@
 """All parts wired together: from the SDK's callbacks to metrics and alerts."""
 
-import atexit
 import logging
-import multiprocessing.util
 import os
 import time
-import weakref
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,12 +12,18 @@ from prometheus_client import CollectorRegistry
 
 from tocsin.app.alerts import AlertSink
 from tocsin.app.export import SpanExporter
+from tocsin.app.lifetimes import live_and_die_with_process
 from tocsin.app.metrics_server import MetricsServer
 from tocsin.app.pipeline import Pipeline
 from tocsin.app.queue import EventQueue
+from tocsin.app.run_guard import GuardRoom
 from tocsin.app.shared import SharedFamilies
+from tocsin.app.stops import Stops
+from tocsin.app.tariff import Tariff
 from tocsin.app.worker import Worker, left_s
+from tocsin.clock import SYSTEM_CLOCK
 from tocsin.errors import ConfigError
+from tocsin.guard.limits import StopLimits
 from tocsin.meters import catalogue as m
 from tocsin.meters.cardinality import OTHER
 from tocsin.meters.catalogue import Metric
@@ -81,8 +84,9 @@ class Watcher:
         self.exporter: SpanExporter | None = None
         self._sinks: list[AlertSink] = []
         self._forget()
-        self._unwatch_runner = _watch_runner(self.emit) if watch_runner else None
-        WATCHERS.add(self)
+        self.stops = Stops(GuardRoom(Tariff(self.prices), SYSTEM_CLOCK), self.emit)
+        self._unwatch_runner = _watch_runner(self.emit, self.stops) if watch_runner else None
+        live_and_die_with_process(self)
 
     def _forget(self) -> None:
         self._decoder = Decoder(open_ttl_ns=self._open_ttl_ns)
@@ -116,15 +120,29 @@ class Watcher:
         for workflow, sla in slas.items():
             if not isinstance(sla, WorkflowSLA):
                 raise ConfigError(f"slas[{workflow!r}]: {sla!r} is not a tocsin.WorkflowSLA(…)")
+        self.stops.add_slas(slas)
         if alert_service is not None:
-            sink = AlertSink(alert_service, slas)
-            self._sinks.append(sink)
-            self.pipeline.add_observer(sink)
+            self._add_sink(AlertSink(alert_service, slas))
         self.pipeline.add_slas(slas)
         for workflow, sla in slas.items():
             if workflow != ANY_WORKFLOW:
                 limits = [limit for limit, name in LIMITS.items() if getattr(sla, name)]
                 self._recorder.watch_limits(workflow, limits)
+
+    def add_stops(self, stops: Mapping[str, StopLimits], alert_service: Any = None) -> None:
+        """Stop runs of workflows at hard limits; tell the service, if there is one.
+
+        Raises ConfigError for limits below their workflow's service level, and where the runner,
+        which alone can stop runs, is not watched.
+        """
+        if self._unwatch_runner is None:
+            raise ConfigError("stops: runs can be stopped only with watch_runner=True")
+        self.stops.add(stops)
+        if alert_service is not None:
+            self._add_sink(AlertSink(alert_service, {}))
+        for workflow, rules in stops.items():
+            if workflow != ANY_WORKFLOW:
+                self._recorder.watch_limits(workflow, rules.limits, "stop")
 
     def export(self, exporter: SpanExporter) -> None:
         """Send every span from now on to a server."""
@@ -185,6 +203,7 @@ class Watcher:
         """Start from nothing in a forked child; the parent goes on with what it had."""
         self._forget()
         self.pipeline.forget()
+        self.stops.room.reset_after_fork()
         self.queue.reset_after_fork()
         self.worker.reset_after_fork()
         self.registry.reset_after_fork()
@@ -196,6 +215,10 @@ class Watcher:
             self._shared.reset_after_fork()
         if self.server is not None:
             self.server.reset_after_fork()
+
+    def _add_sink(self, sink: AlertSink) -> None:
+        self._sinks.append(sink)
+        self.pipeline.add_observer(sink)
 
     def _process(self, event: Event) -> None:
         self._events += 1
@@ -246,6 +269,7 @@ class Watcher:
             (m.LOST_RUNS, ("evicted",)): tracker.evicted_runs,
             (m.UNTRACED_RUNS, ()): self._decoder.untraced_runs,
             (m.INTERNAL_ERRORS, ()): self.worker.errors,
+            **self.stops.room.totals(),
             (m.ALERTS_DROPPED, ()): sum(sink.dropped for sink in self._sinks),
         }
         totals[m.MALFORMED, ("unreadable fields",)] = self._decoder.unreadable_spans
@@ -264,37 +288,12 @@ class Watcher:
             self._shared.publish(self.registry.collect)
 
 
-def _watch_runner(emit: Emit) -> Callable[[], None] | None:
+def _watch_runner(emit: Emit, stops: Stops) -> Callable[[], None] | None:
     """Watch the SDK's runner and models; without them, in an SDK of another shape, spans tell."""
     try:
         from tocsin.sources.agents_sdk.runner import RunnerWatch
 
-        return RunnerWatch(emit).undo
+        return RunnerWatch(emit, stops).undo
     except (ImportError, AttributeError, TypeError) as error:
         logger.warning("the SDK's runner is not watched, its spans are: %s", error)
         return None
-
-
-WATCHERS: weakref.WeakSet[Watcher] = weakref.WeakSet()
-
-
-def _close_all() -> None:
-    for watcher in list(WATCHERS):
-        watcher.close()
-
-
-def _reset_all() -> None:
-    for watcher in list(WATCHERS):
-        watcher.reset_after_fork()
-
-
-def _close_all_at_exit(_: object = None) -> None:
-    """Register with both ways out: multiprocessing's children skip atexit."""
-    multiprocessing.util.Finalize(None, _close_all, exitpriority=100)
-
-
-atexit.register(_close_all)
-_close_all_at_exit()
-multiprocessing.util.register_after_fork(WATCHERS, _close_all_at_exit)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_reset_all)

@@ -165,7 +165,7 @@ GUARDRAIL_TRIGGERED = _counter(
 SLA_BREACHES = _counter(
     "agent_sla_breaches_total",
     "workflow limit action",
-    "Limits passed by runs, once per run and limit.",
+    "Limits passed by runs, once per run and limit; action stop: at a hard limit, which ended it.",
 )
 BUDGET_SPENT = _gauge(
     "agent_budget_spent_dollars",
@@ -202,6 +202,17 @@ LABEL_OVERFLOWS = _counter(
 )
 SINK_ERRORS = _counter(
     "tocsin_sink_errors_total", "sink", "Failed calls of a metrics client or an alert service."
+)
+STOP_NOTICES = _counter(
+    "tocsin_stop_notices_total",
+    "workflow limit action",
+    "Runs that came near a hard limit, by what was done: warn, or switch to a cheaper model.",
+)
+STOP_UNCHECKED = _counter(
+    "tocsin_stop_unchecked_calls_total",
+    "reason",
+    "Steps of limited runs that were not fully checked: Tocsin failed (error), the model has no "
+    "price (unpriced), or a call reported no usage and counts as estimated (no_usage).",
 )
 INTERNAL_ERRORS = _counter(
     "tocsin_internal_errors_total", "", "Events that Tocsin failed to process; please report."

@@ -66,15 +66,16 @@ class Recorder:
                 self._registry.observe(m.CONVERSATION_TURNS, workflow, conversation_turns)
 
     def breached(self, breach: Breach) -> None:
-        """Count a passed limit."""
+        """Count a passed limit, or what is done before it is."""
+        metric = m.STOP_NOTICES if breach.action in ("warn", "switch") else m.SLA_BREACHES
         with self._registry.updating():
-            self._registry.add(m.SLA_BREACHES, (breach.workflow, breach.limit, "alert"))
+            self._registry.add(metric, (breach.workflow, breach.limit, breach.action))
 
-    def watch_limits(self, workflow: str, limits: Iterable[str]) -> None:
+    def watch_limits(self, workflow: str, limits: Iterable[str], action: str = "alert") -> None:
         """Create the series of a workflow's limits before one is passed."""
         with self._registry.updating():
             for limit in limits:
-                self._registry.add(m.SLA_BREACHES, (workflow, limit, "alert"), 0)
+                self._registry.add(m.SLA_BREACHES, (workflow, limit, action), 0)
 
     def gauge_runs(self, runs: Iterable[Run], spent_today_usd: Decimal) -> None:
         """Show which runs are going on, by workflow, and what was spent today."""

@@ -2,10 +2,11 @@
 
 from decimal import Decimal
 from enum import StrEnum
+from typing import Any, Protocol
 
 import msgspec
 
-__all__ = ["Breach", "Outcome", "Run"]
+__all__ = ["Breach", "Outcome", "Run", "RunIdentity", "Stop"]
 
 
 class Outcome(StrEnum):
@@ -78,17 +79,67 @@ class Breach(msgspec.Struct, frozen=True, kw_only=True):
     severity: str
     in_flight: bool
     """Seen while the run was still going on."""
+    action: str = "alert"
+    """What was done: alert, or at a hard limit warn, switch (to a cheaper model) or stop."""
 
     @property
     def message(self) -> str:
         """One sentence for a person: what, value against limit, which run."""
         value, threshold = format_amounts(self.limit, self.value, self.threshold)
+        run = f"(run {self.run_id})"
+        match self.action:
+            case "stop":
+                return f"{stop_sentence(self.workflow, self.limit, value, threshold)} {run}"
+            case "warn" | "switch":
+                then = "; on a cheaper model from here" if self.action == "switch" else ""
+                return f"{self.workflow}: {value} so far, will stop at {threshold}{then} {run}"
         going_on = " so far" if self.in_flight else ""
         what = SUBJECTS.get(self.limit, "")
-        return (
-            f"{self.workflow}: {what}{value}{going_on}, over the limit of {threshold}"
-            f" (run {self.run_id})"
-        )
+        return f"{self.workflow}: {what}{value}{going_on}, over the limit of {threshold} {run}"
+
+
+class RunIdentity(Protocol):
+    """A run whose ids may become known only after it began."""
+
+    span_id: str | None
+    trace_id: str | None
+
+
+class Stop(msgspec.Struct, frozen=True):
+    """Why a run was stopped: what it would have come to, and what it may come to."""
+
+    workflow: str
+    limit: str
+    value: float
+    threshold: float
+    run: Any = None
+    """A RunIdentity; None where there is no run."""
+
+    @property
+    def run_id(self) -> str | None:
+        """Id of the run, as soon as it is known."""
+        run: RunIdentity | None = self.run
+        return None if run is None else run.span_id
+
+    @property
+    def trace_id(self) -> str | None:
+        """Id of the run's trace, as soon as it is known."""
+        run: RunIdentity | None = self.run
+        return None if run is None else run.trace_id
+
+    @property
+    def message(self) -> str:
+        """One sentence for a person."""
+        amounts = format_amounts(self.limit, self.value, self.threshold)
+        run = "" if self.run_id is None else f" (run {self.run_id})"
+        return stop_sentence(self.workflow, self.limit, *amounts) + run
+
+
+def stop_sentence(workflow: str, limit: str, value: str, threshold: str) -> str:
+    """Say that a run was stopped and why; amounts as they are written."""
+    if limit == "failure":
+        return f"{workflow}: stopped, because Tocsin failed to check its limits"
+    return f"{workflow}: stopped at {value}, over the limit of {threshold}"
 
 
 SUBJECTS = {"first_token": "first token after "}
@@ -115,5 +166,7 @@ def format_amount(limit: str, value: float, digits: int = 1) -> str:
             return f"{value:.{digits}f} s"
         case "cost":
             return f"${value:.{digits + 1 if value >= 1 else digits + 3}f}"
+        case "same_tool_call":
+            return f"{value:,.0f} identical tool calls"
         case _:
             return f"{value:,.0f} {limit}"

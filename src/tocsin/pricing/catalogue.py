@@ -35,6 +35,7 @@ class PriceBook:
 
     def __init__(self, overrides: Mapping[str, Mapping[str, object]] | None = None) -> None:
         self._overrides = parse_overrides(overrides or {})
+        self._twins: list[PriceBook] = []
         self._rates: dict[tuple[str | None, ...], tuple[int | None, Rates | None]] = {}
         self._providers: dict[tuple[str | None, str | None], str | None] = {}
         self._warned: set[tuple[str, str]] = set()
@@ -44,11 +45,25 @@ class PriceBook:
         """Add overrides, as in `parse_overrides`, for calls priced from now on."""
         self._overrides = self._overrides | parse_overrides(prices)
         self._rates.clear()
+        for twin in self._twins:
+            twin.override(prices)
+
+    def twin(self) -> "PriceBook":
+        """Make a book with the same overrides, also those to come, for another thread."""
+        twin = PriceBook()
+        twin._overrides = self._overrides
+        self._twins.append(twin)
+        return twin
 
     def cost(self, span: Span) -> Cost | None:
         """Price an LLM span; None when its usage or its model's price is unknown."""
         if span.usage is None:
             return None
+        rates = self.rates(span)
+        return None if rates is None else rates.cost(span.usage)
+
+    def rates(self, span: Span) -> Rates | None:
+        """Rates of an LLM span's model, as it was called; None when they are unknown."""
         key = (span.provider, span.endpoint, span.response_model, span.model, span.service_tier)
         minute = span.started_ns // NS_PER_MINUTE
         resolved = self._rates.get(key)
@@ -56,7 +71,7 @@ class PriceBook:
             timeless, rates = self._resolve(span)
             resolved = (None if timeless else minute, rates)
             self._remember(self._rates, key, resolved)
-        return None if resolved[1] is None else resolved[1].cost(span.usage)
+        return resolved[1]
 
     def provider(self, span: Span) -> str | None:
         """Name who serves the span's model, from its endpoint, else from the model's name."""

@@ -9,14 +9,14 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from tocsin.model.label import UNKNOWN, clean_name
-from tocsin.model.run import Outcome
+from tocsin.model.run import Breach, Outcome
 from tocsin.model.span import ErrorClass, Kind, RunEnd, Span, SpanStart, TraceEnd
 from tocsin.sources.agents_sdk import events, fields
 from tocsin.sources.agents_sdk.events import Event, Ticket
 
 __all__ = ["Decoder", "Malformed", "Record"]
 
-Record: TypeAlias = SpanStart | Span | RunEnd | TraceEnd
+Record: TypeAlias = SpanStart | Span | RunEnd | TraceEnd | Breach
 
 DEFAULT_WORKFLOW: Final = "Agent workflow"
 """RunConfig's default: says nothing, so the trace's name is used where it says more."""
@@ -85,6 +85,8 @@ class Decoder:
                 return TraceEnd(trace_id=_trace_id(subject), ended_ns=time_ns())
             case events.RUN_END:
                 return self._run_end(subject, detail)
+            case events.LIMIT:
+                return _breach(subject, detail)
             case _:
                 self._call(kind, subject, at_ns, detail)
         return None
@@ -130,7 +132,7 @@ class Decoder:
         kind = KINDS.get(data.type, Kind.OTHER)
         is_root = kind in (Kind.RUN, Kind.AGENT) and ticket is not None and ticket.span_id is None
         if is_root and ticket is not None:
-            ticket.span_id = span_id
+            ticket.span_id, ticket.trace_id = span_id, trace_id
         trace_name, conversation_id = self._traces.get(trace_id, (None, None))
         name = _name(kind, data, trace_name)
         return SpanStart(
@@ -176,6 +178,11 @@ class Decoder:
         except Exception:  # noqa: BLE001 - fields may raise anything; that the span ended is true
             self.unreadable_spans += 1
             return {}
+
+
+def _breach(ticket: Ticket, breach: Breach) -> Breach:
+    run_id, trace_id = ticket.span_id or UNKNOWN, ticket.trace_id or UNKNOWN
+    return msgspec.structs.replace(breach, run_id=run_id, trace_id=trace_id)
 
 
 def _put(table: OrderedDict[Any, Any], key: Any, value: Any, limit: int) -> None:

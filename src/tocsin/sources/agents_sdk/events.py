@@ -11,6 +11,7 @@ Every event is `(type, subject, monotonic ns, detail)`.
 | CALL_FAILED | span id of an LLM call | ErrorClass |
 | FIRST_TOKEN | span id of an LLM call | None |
 | RUN_END | the run's Ticket | Outcome, or None where the spans must tell |
+| LIMIT | the run's Ticket | Breach of a hard limit, without its run |
 """
 
 from collections.abc import Callable
@@ -22,6 +23,7 @@ __all__ = [
     "CALL",
     "CALL_FAILED",
     "FIRST_TOKEN",
+    "LIMIT",
     "RUN_END",
     "SPAN_END",
     "SPAN_START",
@@ -41,6 +43,7 @@ CALL: Final = 4
 CALL_FAILED: Final = 5
 FIRST_TOKEN: Final = 6
 RUN_END: Final = 7
+LIMIT: Final = 8
 
 Event: TypeAlias = tuple[int, Any, int, Any]
 Emit: TypeAlias = Callable[[Event], None]
@@ -50,11 +53,12 @@ Emit: TypeAlias = Callable[[Event], None]
 class Ticket(msgspec.Struct):
     """Ties the caller of a run to the run's root span.
 
-    span_id is filled in by the decoder when the root span starts; it stays None when the run
+    The ids are filled in by the decoder when the root span starts; they stay None when the run
     was not traced at all.
     """
 
     span_id: str | None = None
+    trace_id: str | None = None
 
 
 def ignore(event: Event) -> None:

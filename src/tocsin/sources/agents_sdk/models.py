@@ -11,6 +11,8 @@ import inspect
 import logging
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextvars import ContextVar
+from copy import copy
 from time import monotonic_ns
 from typing import Any, Final
 
@@ -19,7 +21,7 @@ from agents.tracing import get_current_span
 from tocsin.sources.agents_sdk.events import CALL, CALL_FAILED, FIRST_TOKEN, Emit, ignore
 from tocsin.sources.error_class import classify_exception
 
-__all__ = ["ModelWatch"]
+__all__ = ["CURRENT_SWITCH", "ModelSwitch", "ModelWatch"]
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +32,30 @@ MODEL_CLASSES: Final = (
     ("agents.extensions.models.litellm_model", "LitellmModel"),
     ("agents.extensions.models.any_llm_model", "AnyLLMModel"),
 )
+KEEPS_CONNECTION: Final = "OpenAIResponsesWSModel"
+"""Its copies would share, and lose, one connection: it is not switched."""
 LLM_SPANS: Final = frozenset({"response", "generation"})
+
+
+class ModelSwitch:
+    """Names of models that one run's calls go to instead of those they name."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, str] = {}
+
+    def apply(self, model: Any) -> Any:
+        """Return the model itself, or a copy that names another; the user's stays as it is."""
+        name = getattr(model, "model", None)
+        target = self.names.get(name) if isinstance(name, str) else None
+        if target is None or type(model).__name__ == KEEPS_CONNECTION:
+            return model
+        other = copy(model)
+        other.model = target
+        return other
+
+
+CURRENT_SWITCH: ContextVar[ModelSwitch | None] = ContextVar("tocsin_switch", default=None)
+"""Set inside runs whose limits may replace models."""
 
 
 class ModelWatch:
@@ -47,6 +72,7 @@ class ModelWatch:
             self._waiting.remove(entry)
             model = getattr(sys.modules[entry[0]], entry[1], None)
             if isinstance(model, type):
+                self._wrap(model, "get_response", inspect.iscoroutinefunction, switch_get)
                 self._wrap(model, "_fetch_response", inspect.iscoroutinefunction, watch_fetch)
                 self._wrap(model, "stream_response", inspect.isasyncgenfunction, watch_stream)
 
@@ -95,12 +121,22 @@ def watch_fetch(original: Callable[..., Awaitable[Any]], emit: Emit) -> Any:
     return fetch
 
 
+def switch_get(original: Callable[..., Awaitable[Any]], _: Emit) -> Any:
+    """Wrap the method that the SDK calls, so that its span too names the model that is used."""
+
+    @functools.wraps(original)
+    async def get(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return await original(_switched(self), *args, **kwargs)
+
+    return get
+
+
 def watch_stream(original: Callable[..., AsyncGenerator[Any, None]], emit: Emit) -> Any:
     """Wrap the streaming generator to see its first token."""
 
     @functools.wraps(original)
     async def stream(self: Any, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
-        events = original(self, *args, **kwargs)
+        events = original(_switched(self), *args, **kwargs)
         waiting = True
         try:
             async for event in events:
@@ -113,6 +149,17 @@ def watch_stream(original: Callable[..., AsyncGenerator[Any, None]], emit: Emit)
             await events.aclose()
 
     return stream
+
+
+def _switched(model: Any) -> Any:
+    switch = CURRENT_SWITCH.get()
+    if switch is None or not switch.names:
+        return model
+    try:
+        return switch.apply(model)
+    except Exception:  # noqa: BLE001 - a model that cannot be copied is used as it is
+        logger.warning("%s cannot be switched", type(model).__name__)
+        return model
 
 
 def _is_token(event: object) -> bool:

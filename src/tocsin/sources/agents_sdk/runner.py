@@ -6,6 +6,7 @@ run's outcome is derived from its spans.
 
 import asyncio
 import logging
+from contextlib import AbstractContextManager
 from contextvars import Token
 from time import monotonic_ns
 from typing import Any
@@ -16,8 +17,10 @@ from agents.run import AgentRunner
 
 from tocsin.model.run import Outcome
 from tocsin.sources.agents_sdk.events import RUN_END, Emit, Ticket, ignore
+from tocsin.sources.agents_sdk.limiter import Limiter, Limits, Unlimited
 from tocsin.sources.agents_sdk.models import ModelWatch
 from tocsin.sources.agents_sdk.processor import CURRENT_TICKET
+from tocsin.sources.limit_exceeded import LimitExceeded
 
 __all__ = ["RunnerWatch", "outcome_of"]
 
@@ -30,6 +33,8 @@ def outcome_of(error: BaseException) -> Outcome:
     """Outcome of a run whose caller got this exception."""
     if isinstance(error, CANCELLATIONS):
         return Outcome.CANCELLED
+    if isinstance(error, LimitExceeded):
+        return Outcome.STOPPED
     if isinstance(error, MaxTurnsExceeded):
         return Outcome.MAX_TURNS
     # Four tripwire classes, for input, output and both sides of a tool; not all in every version.
@@ -39,18 +44,23 @@ def outcome_of(error: BaseException) -> Outcome:
 
 
 class WatchedRunner(AgentRunner):
-    """Passes every run on to the runner it replaces, and reports how it ended."""
+    """Passes every run on to the runner it replaces, within its limits; reports how it ended."""
 
-    def __init__(self, inner: Any, emit: Emit, models: ModelWatch) -> None:
+    def __init__(
+        self, inner: Any, emit: Emit, models: ModelWatch, limiter: Limiter | None = None
+    ) -> None:
         self.inner = inner
         self._emit = emit
         self._models = models
+        self._limiter = limiter
 
     async def run(self, starting_agent: Any, input: Any, **kwargs: Any) -> Any:  # noqa: A002
         """Run to the end."""
         ticket, token = self._enter()
         try:
-            result = await self.inner.run(starting_agent, input, **kwargs)
+            with self._limits(ticket, kwargs) as limits:
+                run = self.inner.run(starting_agent, input, **limits.kwargs)
+                result = await limits.wait(run)
         except BaseException as error:
             self._end(ticket, outcome_of(error))
             raise
@@ -64,7 +74,9 @@ class WatchedRunner(AgentRunner):
         """Run to the end without an event loop."""
         ticket, token = self._enter()
         try:
-            result = self.inner.run_sync(starting_agent, input, **kwargs)
+            with self._limits(ticket, kwargs) as limits:
+                run_sync = self._timed(limits).run_sync
+                result = run_sync(starting_agent, input, **limits.kwargs)
         except BaseException as error:
             self._end(ticket, outcome_of(error))
             raise
@@ -78,7 +90,9 @@ class WatchedRunner(AgentRunner):
         """Start a run whose events are streamed; it ends when its background task does."""
         ticket, token = self._enter()
         try:
-            result = self.inner.run_streamed(starting_agent, input, **kwargs)
+            with self._limits(ticket, kwargs) as limits:
+                result = self.inner.run_streamed(starting_agent, input, **limits.kwargs)
+                limits.watch(result)
         except BaseException as error:
             self._end(ticket, outcome_of(error))
             raise
@@ -92,8 +106,21 @@ class WatchedRunner(AgentRunner):
         return result
 
     def silence(self) -> None:
-        """Go on passing runs on, and report them no more."""
+        """Go on passing runs on, and neither report nor limit them any more."""
         self._emit = ignore
+        self._limiter = None
+
+    def _limits(self, ticket: Ticket, kwargs: dict[str, Any]) -> AbstractContextManager[Limits]:
+        if self._limiter is None:
+            return Unlimited(kwargs)
+        return self._limiter.enter(ticket, kwargs)
+
+    def _timed(self, limits: Limits) -> Any:
+        """Give `run_sync`, which makes a loop of its own, a deadline where there is one."""
+        own_loops = (AgentRunner.run_sync, WatchedRunner.run_sync)
+        if limits.has_deadline and getattr(type(self.inner), "run_sync", None) in own_loops:
+            return TimedRunner(self.inner, limits)
+        return self.inner
 
     def _enter(self) -> tuple[Ticket, Token[Ticket | None]]:
         self._models.refresh()
@@ -104,13 +131,27 @@ class WatchedRunner(AgentRunner):
         self._emit((RUN_END, ticket, monotonic_ns(), outcome))
 
 
+class TimedRunner(AgentRunner):
+    """Runs what `run_sync` of the SDK makes a task of until a deadline."""
+
+    def __init__(self, inner: Any, limits: Limits) -> None:
+        self._inner = inner
+        self._limits = limits
+
+    async def run(self, starting_agent: Any, input: Any, **kwargs: Any) -> Any:  # noqa: A002
+        """Run to the end, or to the deadline."""
+        return await self._limits.wait(self._inner.run(starting_agent, input, **kwargs))
+
+
 class RunnerWatch:
     """Puts a WatchedRunner, and watched models, in the SDK's place; `undo` takes them out."""
 
-    def __init__(self, emit: Emit) -> None:
+    def __init__(self, emit: Emit, limiter: Limiter | None = None) -> None:
         self._models = ModelWatch(emit)
         self._models.refresh()
-        self._runner = WatchedRunner(sdk_run.get_default_agent_runner(), emit, self._models)
+        self._runner = WatchedRunner(
+            sdk_run.get_default_agent_runner(), emit, self._models, limiter
+        )
         sdk_run.set_default_agent_runner(self._runner)
 
     def undo(self) -> None:
@@ -132,7 +173,8 @@ def _leave(token: Token[Ticket | None]) -> None:
 def _streamed_outcome(result: Any, task: asyncio.Task[Any]) -> Outcome | None:
     """What a streamed run's consumer sees, as far as its task tells; tripwires may not show."""
     if task.cancelled():
-        return Outcome.CANCELLED
+        stopped = isinstance(getattr(result, "_stored_exception", None), LimitExceeded)
+        return Outcome.STOPPED if stopped else Outcome.CANCELLED
     # task.exception() would mark the error as seen and silence asyncio's own warning.
     error = getattr(task, "_exception", None)
     if isinstance(error, BaseException):

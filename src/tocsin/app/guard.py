@@ -1,0 +1,132 @@
+"""`tocsin.Guard`: hard limits for code that does not use the Agents SDK."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from tocsin.app.run_guard import SCOPE, GuardRoom, RunGuard
+from tocsin.app.tariff import Tariff
+from tocsin.clock import SYSTEM_CLOCK, Clock
+from tocsin.errors import ConfigError
+from tocsin.guard.allowance import Allowance
+from tocsin.guard.cover import Call
+from tocsin.guard.estimate import Forecast
+from tocsin.guard.limits import StopLimits
+from tocsin.model.span import Usage
+from tocsin.pricing.catalogue import PriceBook
+from tocsin.sources.agents_sdk import fields
+
+__all__ = ["Guard", "GuardCall"]
+
+ROOM = GuardRoom(Tariff(PriceBook()), SYSTEM_CLOCK)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=ROOM.reset_after_fork)
+
+
+@dataclass(frozen=True, slots=True)
+class GuardCall:
+    """An LLM call that may be made."""
+
+    model: str | None
+    """The model to call: the one asked for, or what the limits' `switch` puts in its place."""
+    reserved: Call | None = None
+    """None where Tocsin failed and lets calls through."""
+
+
+class Guard:
+    """Holds one run of any program to limits: ask before each step, tell what each call used.
+
+    A run begins when its Guard is made, and is held to every `with tocsin.limit(...)` around that
+    too. Thread-safe. Methods raise LimitExceeded where the step must not be taken, and nothing
+    else. prices: USD per million tokens, as for `tocsin.install`.
+    """
+
+    def __init__(
+        self,
+        limits: StopLimits,
+        *,
+        workflow: str = "guard",
+        prices: Mapping[str, Mapping[str, object]] | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        if not isinstance(limits, StopLimits):
+            raise ConfigError(f"Guard: {limits!r} is not a tocsin.StopLimits(…)")
+        room = ROOM
+        if prices is not None or clock is not SYSTEM_CLOCK:
+            room = GuardRoom(Tariff(PriceBook(prices)), clock)
+        self.used = Allowance(workflow, limits, clock.monotonic_ns())
+        """What the run has used so far: `.tokens`, `.cost_usd`, `.turns`."""
+        self._guard = RunGuard(room, workflow, (self.used, *SCOPE.get().allowances))
+        self._forecast = Forecast(room.habits)
+
+    def before_llm(
+        self,
+        *,
+        model: str | None = None,
+        input_tokens: int = 0,
+        max_output_tokens: int | None = None,
+    ) -> GuardCall:
+        """Reserve a call; it must be settled by `after_llm` or given back by `llm_failed`.
+
+        Without max_output_tokens, the longest answer so far is expected again. Calls in flight at
+        once are not made to wait for each other near the limit, as they are in the Agents SDK.
+        """
+        call = self._guard.safely(
+            lambda: self._guard.before_llm(
+                self._forecast,
+                model,
+                input_tokens=input_tokens,
+                max_output_tokens=max_output_tokens,
+            )
+        )
+        return GuardCall(model) if call is None else GuardCall(call.model, call)
+
+    def after_llm(self, call: GuardCall, usage: Any) -> None:
+        """Settle a call with its usage: an object or mapping with OpenAI's names, or None.
+
+        input_tokens and output_tokens, or prompt_tokens and completion_tokens; input includes what
+        was read from a cache. None counts as what was reserved.
+        """
+        reserved = call.reserved
+        if reserved is not None:
+            self._guard.safely(
+                lambda: self._guard.after_llm(reserved, self._forecast, read_usage(usage))
+            )
+
+    def llm_failed(self, call: GuardCall) -> None:
+        """Give back what was reserved for a call that failed."""
+        reserved = call.reserved
+        if reserved is not None:
+            self._guard.safely(lambda: self._guard.cover.failed(reserved))
+
+    def before_tool(self, name: str, arguments: object = None) -> None:
+        """Count a tool call; the same are those with the same name and arguments."""
+        self._guard.safely(lambda: self._guard.before_tool(_fingerprint(name, arguments)))
+
+    def check(self) -> None:
+        """Ask whether the run may go on, between steps of other kinds."""
+        self._guard.safely(self._guard.check)
+
+
+def read_usage(raw: Any) -> Usage | None:
+    """Read token counts by the names of either OpenAI API; None where there are none."""
+    if raw is None or isinstance(raw, Usage):
+        return raw
+    if fields.field(raw, "prompt_tokens") is None:
+        return fields.usage(raw)
+    renamed = {
+        "input_tokens": fields.field(raw, "prompt_tokens"),
+        "output_tokens": fields.field(raw, "completion_tokens"),
+        "input_tokens_details": fields.field(raw, "prompt_tokens_details"),
+        "output_tokens_details": fields.field(raw, "completion_tokens_details"),
+    }
+    return fields.usage(renamed)
+
+
+def _fingerprint(name: str, arguments: object) -> int:
+    if not isinstance(arguments, str):
+        arguments = msgspec.json.encode(arguments, order="sorted", enc_hook=repr)
+    return hash((name, arguments))

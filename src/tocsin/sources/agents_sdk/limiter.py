@@ -1,0 +1,60 @@
+"""What the watched runner asks of whoever limits runs; by default nobody does."""
+
+from collections.abc import Awaitable
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from tocsin.sources.agents_sdk.events import Ticket
+
+__all__ = ["Limiter", "Limits", "Unlimited"]
+
+
+class Limits(Protocol):
+    """Limits of one call of the runner."""
+
+    kwargs: dict[str, Any]
+    """Arguments for the runner, with hooks that enforce the limits."""
+
+    @property
+    def has_deadline(self) -> bool:
+        """Whether `wait` may end a run."""
+        ...
+
+    async def wait(self, run: Awaitable[Any]) -> Any:
+        """Wait for a run, at most until its deadline; raises LimitExceeded then."""
+        ...
+
+    def watch(self, result: Any) -> None:
+        """Hold a streamed run to its deadline."""
+        ...
+
+
+class Limiter(Protocol):
+    """Knows the limits of every run."""
+
+    def enter(self, ticket: Ticket, kwargs: dict[str, Any]) -> AbstractContextManager[Limits]:
+        """Begin a call of the runner, which lasts as long as the context; raises nothing else."""
+        ...
+
+
+class Unlimited:
+    """No limits: everything passes as it is."""
+
+    has_deadline = False
+
+    def __init__(self, kwargs: dict[str, Any]) -> None:
+        self.kwargs = kwargs
+
+    def __enter__(self) -> Limits:
+        """Begin."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End."""
+
+    async def wait(self, run: Awaitable[Any]) -> Any:
+        """Wait for a run to end by itself."""
+        return await run
+
+    def watch(self, result: Any) -> None:
+        """Let a streamed run go on."""

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     )
     from tocsin.app.install import install
     from tocsin.errors import ConfigError, TocsinError
+    from tocsin.quality.settings import Quality, ToolData
     from tocsin.runs.limits import WorkflowSLA
 
 __all__ = [
@@ -18,8 +19,10 @@ __all__ = [
     "CostTracker",
     "MetricsCollector",
     "PrometheusTraceProcessor",
+    "Quality",
     "SLAEnforcementProcessor",
     "TocsinError",
+    "ToolData",
     "WorkflowSLA",
     "install",
 ]
@@ -32,8 +35,10 @@ _HOMES = {
     "CostTracker": "tocsin.app.classic",
     "MetricsCollector": "tocsin.app.classic",
     "PrometheusTraceProcessor": "tocsin.app.classic",
+    "Quality": "tocsin.quality.settings",
     "SLAEnforcementProcessor": "tocsin.app.classic",
     "TocsinError": "tocsin.errors",
+    "ToolData": "tocsin.quality.settings",
     "WorkflowSLA": "tocsin.runs.limits",
     "install": "tocsin.app.install",
 }

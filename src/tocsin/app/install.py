@@ -14,6 +14,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from tocsin.app.export import exporter
 from tocsin.app.watcher import Watcher
 from tocsin.errors import ConfigError
+from tocsin.quality.settings import Quality
 from tocsin.runs.limits import WorkflowSLA
 
 __all__ = ["default_watcher", "expose", "install"]
@@ -33,6 +34,7 @@ class DefaultPort(int):
 
 
 DEFAULT_PORT: Final = DefaultPort(8001)
+DEFAULT_QUALITY: Final = Quality()
 
 
 def install(
@@ -43,6 +45,7 @@ def install(
     export_headers: Mapping[str, str] | None = None,
     slas: Mapping[str, WorkflowSLA] | None = None,
     alert_service: Any = None,
+    quality: Quality | None = DEFAULT_QUALITY,
     prices: Mapping[str, Mapping[str, object]] | None = None,
     run_ttl_s: float = 3600.0,
     watch_runner: bool = True,
@@ -51,8 +54,10 @@ def install(
 
     Adds a trace processor beside those that exist, and answers /metrics on `metrics_port` (None:
     not at all; a free port, with a warning, if it is taken). slas: limits by workflow name, "*"
-    for all others; each breach goes to `alert_service.send(severity=, message=)`. prices: USD per
-    million tokens for models without a public price, `{"my-model": {"input": 3, "output": 12}}`.
+    for all others; each breach goes to `alert_service.send(severity=, message=)`. quality:
+    thresholds of the signals that no error shows, sent to the same service (of the workflows in
+    `slas`, or of all where there are none); None: none is watched for. prices: USD per million
+    tokens for models without a public price, `{"my-model": {"input": 3, "output": 12}}`.
     run_ttl_s: seconds of silence after which an open run is given up. watch_runner: also wrap the
     SDK's default runner and model classes, for true exceptions and times to first token.
 
@@ -82,8 +87,8 @@ def install(
         watcher = default_watcher(run_ttl_s=run_ttl_s, watch_runner=watch_runner)
         if prices is not None:
             watcher.prices.override(prices)
-        if slas is not None:
-            watcher.add_slas(slas, alert_service)
+        watcher.watch_quality(quality)
+        watcher.add_slas(slas or {}, alert_service)
         if exporting is not None:
             watcher.export(exporting)
         registry = expose(watcher)

@@ -5,6 +5,7 @@ from decimal import Decimal
 
 from tocsin.meters import catalogue as m
 from tocsin.meters.registry import Registry
+from tocsin.model.finding import Finding, Signal
 from tocsin.model.label import UNKNOWN
 from tocsin.model.run import Breach, Outcome, Run
 from tocsin.model.span import ErrorClass, Kind, Observation, Usage
@@ -23,12 +24,17 @@ class Recorder:
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
+        self._newest_data_ns: dict[str, int] = {}
+        self.signals = tuple(Signal)
+        """Signals that are watched for; of others there is nothing to count, not even 0."""
 
     def run_started(self, run: Run) -> None:
-        """Create the series of a workflow's outcomes."""
+        """Create the series of a workflow's outcomes and signals."""
         with self._registry.updating():
             for outcome in Outcome:
                 self._registry.add(m.RUNS, (run.workflow, outcome), 0)
+            for signal in self.signals:
+                self._registry.add(m.QUALITY_SIGNALS, (signal, run.workflow), 0)
 
     def work_started(self, kind: Kind, name: str, workflow: str) -> None:
         """Create a tool's error series before its first call can fail."""
@@ -36,6 +42,8 @@ class Recorder:
             with self._registry.updating():
                 self._registry.add(m.TOOL_ERRORS, (name, workflow), 0)
                 self._registry.add(m.TOOL_RETRIES, (name, workflow), 0)
+                if Signal.STALE_TOOL_OUTPUT in self.signals:
+                    self._registry.add(m.STALE_RESULTS, (name, workflow), 0)
 
     def span_ended(self, observation: Observation) -> None:
         """Count a finished span."""
@@ -68,6 +76,11 @@ class Recorder:
         """Count a passed limit."""
         with self._registry.updating():
             self._registry.add(m.SLA_BREACHES, (breach.workflow, breach.limit, "alert"))
+
+    def found(self, finding: Finding) -> None:
+        """Count a run with a signal."""
+        with self._registry.updating():
+            self._registry.add(m.QUALITY_SIGNALS, (finding.signal, finding.workflow))
 
     def watch_limits(self, workflow: str, limits: Iterable[str]) -> None:
         """Create the series of a workflow's limits before one is passed."""
@@ -133,6 +146,19 @@ class Recorder:
         self._registry.observe(m.TOOL_DURATION, labels, span.duration_s)
         self._registry.add(m.TOOL_ERRORS, labels, int(failed))
         self._registry.add(m.TOOL_RETRIES, labels, int(observation.retry))
+        self._freshness(observation, labels)
+
+    def _freshness(self, observation: Observation, labels: tuple[str, str]) -> None:
+        if Signal.STALE_TOOL_OUTPUT in self.signals:
+            self._registry.add(m.STALE_RESULTS, labels, int(observation.stale is not None))
+        if observation.dated is None:
+            return
+        self._registry.add(m.UNDATED_RESULTS, labels, int(not observation.dated))
+        result, tool = observation.span.result, observation.span.name
+        if result is not None and result.data_ns is not None:
+            newest_ns = max(result.data_ns, self._newest_data_ns.get(tool, 0))
+            self._newest_data_ns[tool] = newest_ns
+            self._registry.set(m.NEWEST_DATA, (tool,), newest_ns / 1e9)
 
     def _handoff(self, observation: Observation) -> None:
         span = observation.span

@@ -106,6 +106,7 @@ def test_ping_pong_needs_the_same_two_agents() -> None:
     assert [Signal.HANDOFF_PING_PONG] == signals(*to_and_fro)
     assert [] == signals(*(handoff(n, "abc"[n % 3], "bca"[n % 3]) for n in range(9)))
     assert [] == signals(*(handoff(n, None, None) for n in range(9)))
+    assert [] == signals(*(handoff(n, "a", "a") for n in range(9)))
     failed = [handoff(n, "ab"[n % 2], "ba"[n % 2], error=ErrorClass.OTHER) for n in range(9)]
     assert [] == signals(*failed)
 

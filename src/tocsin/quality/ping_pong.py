@@ -30,7 +30,7 @@ class PingPong:
     def add_handoff(self, handoff: Span) -> str | None:
         """Take a finished hand-off; return what is wrong, if it is one too many."""
         giver, taker = handoff.from_agent, handoff.to_agent
-        if handoff.error is not None or {giver, taker} & {None, UNKNOWN}:
+        if handoff.error is not None or giver == taker or {giver, taker} & {None, UNKNOWN}:
             return None
         is_back = self._count > 0 and self._last == (taker, giver)
         self._count = self._count + 1 if is_back else 1

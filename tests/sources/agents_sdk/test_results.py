@@ -10,8 +10,7 @@ from tocsin.model.span import Result, Usage
 from tocsin.sources.agents_sdk.results import (
     HASHED_AT_ENDS,
     MAX_ENTRIES,
-    finish_reason,
-    is_empty,
+    ending,
     tool_result,
 )
 
@@ -116,7 +115,7 @@ SAID = {"content": "hello", "refusal": None, "role": "assistant"}
     ],
 )
 def test_empty_is_what_says_nothing(data: Any, expected: bool) -> None:
-    assert expected == is_empty(data)
+    assert expected == ending(data, None, None)[1]
 
 
 def error(text: str) -> dict[str, Any]:
@@ -136,14 +135,14 @@ ENDED = "Responses stream ended with terminal event `response.incomplete`. incom
     ],
 )
 def test_errors_tell_why_an_answer_ended(said: str, expected: str | None) -> None:
-    assert expected == finish_reason(SimpleNamespace(), error(said), None)
+    assert expected == ending(SimpleNamespace(), error(said), None)[0]
 
 
 def test_content_filters_refusal_is_told_from_the_models_own() -> None:
     withheld = "Response withheld by the provider's content filter."
     chat = SimpleNamespace(output=[{"content": "", "refusal": withheld}])
-    assert "content_filter" == finish_reason(chat, None, None)
-    assert finish_reason(response(REFUSAL), None, None) is None
+    assert "content_filter" == ending(chat, None, None)[0]
+    assert ending(response(REFUSAL), None, None)[0] is None
 
 
 @pytest.mark.parametrize(
@@ -151,4 +150,4 @@ def test_content_filters_refusal_is_told_from_the_models_own() -> None:
 )
 def test_answer_that_used_all_it_may_was_cut_off(allowed: Any, expected: str | None) -> None:
     data = SimpleNamespace(output=[SAID], model_config={"max_tokens": allowed})
-    assert expected == finish_reason(data, None, Usage(10, 30))
+    assert expected == ending(data, None, Usage(10, 30))[0]

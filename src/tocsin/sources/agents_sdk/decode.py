@@ -13,7 +13,7 @@ from tocsin.model.run import Outcome
 from tocsin.model.span import ErrorClass, Kind, RunEnd, Span, SpanStart, TraceEnd
 from tocsin.sources.agents_sdk import events, fields
 from tocsin.sources.agents_sdk.events import Event, Ticket
-from tocsin.sources.agents_sdk.results import DataTimes, finish_reason, is_empty, tool_result
+from tocsin.sources.agents_sdk.results import DataTimes, ending, tool_result
 
 __all__ = ["Decoder", "Malformed", "Record"]
 
@@ -285,10 +285,11 @@ def _llm(data: Any, error: object, known: OpenSpan | None) -> dict[str, Any]:
     if known is not None and known.first_token_mono_ns is not None:
         first_token_s = (known.first_token_mono_ns - known.started_mono_ns) / 1e9
     usage = fields.usage(raw_usage)
+    finish_reason, is_empty = ending(data, error, usage)
     return {
         "error": failure,
-        "finish_reason": finish_reason(data, error, usage),
-        "is_empty": is_empty(data),
+        "finish_reason": finish_reason,
+        "is_empty": is_empty,
         "outcome": Outcome.CANCELLED if failure is ErrorClass.CANCELLED else None,
         "model": requested or answered_by,
         "response_model": answered_by,

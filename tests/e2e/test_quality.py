@@ -513,8 +513,9 @@ def test_nothing_of_arguments_and_outputs_is_kept(watching: Watching, llm: FakeL
 
     run(with_tools(lambda: [secret]), asked("secret", 7, key="swordfish"), llm)
 
+    assert Signal.TOOL_LOOP in {found.signal for found in watched.findings}
+    watched.watcher.close()
     told = repr(watched.heard.told) + repr(watched.alerts)
-    assert "tool_loop" in told
     assert "hunter2" not in told
     assert "swordfish" not in told
 

@@ -11,7 +11,7 @@ from tocsin.meters.observer import Observer
 from tocsin.model.finding import Finding
 from tocsin.model.run import Breach, Outcome, Run
 from tocsin.model.span import Cost, Kind, Observation, RunEnd, Span, SpanStart, TraceEnd
-from tocsin.quality.freshness import Verdict
+from tocsin.quality.freshness import UNKNOWN
 from tocsin.quality.watch import QualityWatch
 from tocsin.runs.conversations import Conversations
 from tocsin.runs.limits import SlaWatch, WorkflowSLA
@@ -125,7 +125,7 @@ class Pipeline:
         self, span: Span, workflow: str, run_id: str | None, opened: OpenRun | None
     ) -> Observation:
         cost = provider = None
-        retry, verdict = False, Verdict()
+        retry, verdict = False, UNKNOWN
         match span.kind:
             case Kind.LLM:
                 cost = self._prices.cost(span)

@@ -135,7 +135,7 @@ class Watcher:
             raise ConfigError(f"quality: {quality!r} is not a tocsin.Quality(…) or None")
         settings = OFF if quality is None else quality
         self.pipeline.quality = QualityWatch(settings)
-        self._recorder.signals = settings.signals
+        self._recorder.watch_signals(settings.signals)
         self._decoder.data_times = settings.data_times
 
     def export(self, exporter: SpanExporter) -> None:

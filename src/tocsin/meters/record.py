@@ -25,15 +25,20 @@ class Recorder:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._newest_data_ns: dict[str, int] = {}
-        self.signals = tuple(Signal)
-        """Signals that are watched for; of others there is nothing to count, not even 0."""
+        self.watch_signals(Signal)
+
+    def watch_signals(self, signals: Iterable[Signal]) -> None:
+        """Say which signals are watched for: of others there is nothing to count, not even 0."""
+        # Plain strings: an enum's own hash, taken for every run, is slow.
+        self._signals = tuple(signal.value for signal in signals)
+        self._watches_results = Signal.STALE_TOOL_OUTPUT.value in self._signals
 
     def run_started(self, run: Run) -> None:
         """Create the series of a workflow's outcomes and signals."""
         with self._registry.updating():
             for outcome in Outcome:
                 self._registry.add(m.RUNS, (run.workflow, outcome), 0)
-            for signal in self.signals:
+            for signal in self._signals:
                 self._registry.add(m.QUALITY_SIGNALS, (signal, run.workflow), 0)
 
     def work_started(self, kind: Kind, name: str, workflow: str) -> None:
@@ -42,7 +47,7 @@ class Recorder:
             with self._registry.updating():
                 self._registry.add(m.TOOL_ERRORS, (name, workflow), 0)
                 self._registry.add(m.TOOL_RETRIES, (name, workflow), 0)
-                if Signal.STALE_TOOL_OUTPUT in self.signals:
+                if self._watches_results:
                     self._registry.add(m.STALE_RESULTS, (name, workflow), 0)
 
     def span_ended(self, observation: Observation) -> None:
@@ -80,7 +85,7 @@ class Recorder:
     def found(self, finding: Finding) -> None:
         """Count a run with a signal."""
         with self._registry.updating():
-            self._registry.add(m.QUALITY_SIGNALS, (finding.signal, finding.workflow))
+            self._registry.add(m.QUALITY_SIGNALS, (finding.signal.value, finding.workflow))
 
     def watch_limits(self, workflow: str, limits: Iterable[str]) -> None:
         """Create the series of a workflow's limits before one is passed."""
@@ -149,7 +154,7 @@ class Recorder:
         self._freshness(observation, labels)
 
     def _freshness(self, observation: Observation, labels: tuple[str, str]) -> None:
-        if Signal.STALE_TOOL_OUTPUT in self.signals:
+        if self._watches_results:
             self._registry.add(m.STALE_RESULTS, labels, int(observation.stale is not None))
         if observation.dated is None:
             return

@@ -8,7 +8,7 @@ import msgspec
 from tocsin.model.span import Result, Span
 from tocsin.quality.settings import Quality
 
-__all__ = ["Freshness", "Verdict"]
+__all__ = ["UNKNOWN", "Freshness", "Verdict"]
 
 MAX_TOOLS: Final = 1_000
 DATA_SIZE: Final = 100
@@ -27,6 +27,7 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 UNKNOWN: Final = Verdict()
+"""Nothing is known, or there is nothing to know."""
 
 
 class Streak(msgspec.Struct):

@@ -47,10 +47,12 @@ class Loop:
 
     def _repeats(self, this: Call, times: int) -> bool:
         """Whether at least half of the latest calls, and so many, are this one."""
+        if self._calls.count(this) < times:
+            return False
         return list(islice(reversed(self._calls), 2 * times)).count(this) >= times
 
     def _alternates(self, pairs: int) -> bool:
         calls = self._calls
-        if len(calls) < 2 * pairs or calls[-1] == calls[-2]:
+        if len(calls) < 2 * pairs or calls[-1] != calls[-3] or calls[-1] == calls[-2]:
             return False
         return all(calls[-i] == calls[-i - 2] for i in range(1, 2 * pairs - 1))

@@ -11,7 +11,8 @@ __all__ = ["PingPong"]
 class PingPong:
     """Counts hand-offs between the same two agents, as long as no tool call tells anything new.
 
-    Handing back after work was done is what hand-offs are for.
+    Handing back after work was done is what hand-offs are for. Calls before the first hand-off are
+    not remembered: most runs have none.
     """
 
     __slots__ = ("_count", "_last", "_novelty", "_settings")
@@ -24,7 +25,7 @@ class PingPong:
 
     def add_tool(self, call: Span) -> None:
         """Take a finished tool call: anything but a failure or a repetition counts as work."""
-        if self._novelty.is_new(call) is not False:
+        if self._count and self._novelty.is_new(call) is not False:
             self._count = 0
 
     def add_handoff(self, handoff: Span) -> str | None:

@@ -1,7 +1,6 @@
 """What is watched in one run: its agents, its hand-offs, its guardrails."""
 
 from collections import OrderedDict
-from collections.abc import Iterator
 from typing import Final
 
 from tocsin.model.finding import Signal
@@ -19,9 +18,14 @@ MAX_AGENTS: Final = 256
 """Agents watched at once per run; those that began first are let go."""
 MAX_INSIDE: Final = 4_096
 """Open spans per run of which it is known whose they are."""
-CALLS: Final = frozenset({Kind.LLM, Kind.EMBEDDING})
 
-Said = tuple[Signal, str | None]
+Said = tuple[Signal, str]
+NOTHING: Final[list[Said]] = []
+"""What almost every span shows; never changed."""
+
+
+def _only(*said: tuple[Signal, str | None]) -> list[Said]:
+    return [(signal, detail) for signal, detail in said if detail is not None]
 
 
 class AgentWatch:
@@ -51,41 +55,49 @@ class RunWatch:
 
     def start(self, start: SpanStart | Span) -> None:
         """Note which agent a span is inside of, unless nothing can be inside of it."""
-        if start.kind in CALLS or len(self._whose) >= MAX_INSIDE:
+        if start.kind is Kind.LLM or len(self._whose) >= MAX_INSIDE:
             return
         whose = start.span_id if start.kind is Kind.AGENT else self._owner(start)
         self._whose[start.span_id] = whose
 
-    def end(self, observation: Observation) -> Iterator[Said]:
-        """Take a finished span; yield each signal with what was seen, None where it is not."""
-        span = observation.span
+    def end(self, observation: Observation) -> list[Said]:
+        """Take a finished span; return the signals that it shows, each with what was seen."""
+        span, said = observation.span, NOTHING
         match span.kind:
             case Kind.TOOL:
-                yield Signal.STALE_TOOL_OUTPUT, observation.stale
-                yield from self._tool(span)
+                said = self._tool(span, observation.stale)
             case Kind.LLM:
-                yield from self._call(span)
+                said = self._call(span)
             case Kind.HANDOFF:
-                yield Signal.HANDOFF_PING_PONG, self._ping_pong.add_handoff(span)
+                said = _only((Signal.HANDOFF_PING_PONG, self._ping_pong.add_handoff(span)))
             case Kind.GUARDRAIL:
                 self.was_checked = True
             case Kind.AGENT:
                 self._agents.pop(span.span_id, None)
         self._whose.pop(span.span_id, None)
+        return said
 
-    def _tool(self, span: Span) -> Iterator[Said]:
+    def _tool(self, span: Span, stale: str | None) -> list[Said]:
         agent = self._agent(span)
         self._ping_pong.add_tool(span)
         agent.stall.add_tool(span)
-        yield Signal.TOOL_LOOP, agent.loop.add(span)
-        yield Signal.RETRY_STORM, agent.storm.add(span)
+        loop, storm = agent.loop.add(span), agent.storm.add(span)
+        if stale is loop is storm is None:
+            return NOTHING
+        return _only(
+            (Signal.STALE_TOOL_OUTPUT, stale),
+            (Signal.TOOL_LOOP, loop),
+            (Signal.RETRY_STORM, storm),
+        )
 
-    def _call(self, span: Span) -> Iterator[Said]:
+    def _call(self, span: Span) -> list[Said]:
         agent = self._agent(span)
-        yield Signal.NO_PROGRESS, agent.stall.add_call(span)
-        yield Signal.RETRY_STORM, agent.storm.add(span)
-        if self._settings.answers and (problem := judge_answer(span)) is not None:
-            yield problem
+        stall, storm = agent.stall.add_call(span), agent.storm.add(span)
+        problem = judge_answer(span) if self._settings.answers else None
+        if stall is storm is None and problem is None:
+            return NOTHING
+        said = _only((Signal.NO_PROGRESS, stall), (Signal.RETRY_STORM, storm))
+        return said if problem is None else [*said, problem]
 
     def _owner(self, span: SpanStart | Span) -> str:
         """Id of the agent a span is inside of, or "" where no agent is known."""

@@ -1,7 +1,7 @@
 """All quality signals of all runs: the one door for whoever has spans."""
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from tocsin.model.finding import Finding, Signal
@@ -42,13 +42,15 @@ class QualityWatch:
     def ended(self, run: Run, observation: Observation) -> list[Finding]:
         """Take a span that ended in a run, with its verdict; return what is wrong by now."""
         said = self._watch(run).end(observation)
-        return list(self._raise(run, said, in_flight=run.ended_ns is None))
+        return self._raise(run, said, in_flight=run.ended_ns is None) if said else []
 
     def finished(self, run: Run) -> list[Finding]:
         """Take a run that is over and forget it; return what only its end could show."""
         watch = self._watch(run)
         silent = self._guardrails.add(run, was_checked=watch.was_checked)
-        found = list(self._raise(run, [(Signal.GUARDRAIL_SILENT, silent)], in_flight=False))
+        found: list[Finding] = []
+        if silent is not None:
+            found = self._raise(run, [(Signal.GUARDRAIL_SILENT, silent)], in_flight=False)
         del self._runs[run.run_id]
         return found
 
@@ -76,14 +78,13 @@ class QualityWatch:
         return watch
 
     def _raise(
-        self, run: Run, said: Iterable[tuple[Signal, str | None]], *, in_flight: bool
-    ) -> Iterator[Finding]:
+        self, run: Run, said: Sequence[tuple[Signal, str]], *, in_flight: bool
+    ) -> list[Finding]:
         raised = self._watch(run).raised
-        for signal, detail in said:
-            if detail is None or signal in raised:
-                continue
-            raised.add(signal)
-            yield Finding(
+        new = {signal: detail for signal, detail in said if signal not in raised}
+        raised.update(new)
+        return [
+            Finding(
                 run_id=run.run_id,
                 trace_id=run.trace_id,
                 workflow=run.workflow,
@@ -92,3 +93,5 @@ class QualityWatch:
                 severity=self.settings.severity,
                 in_flight=in_flight,
             )
+            for signal, detail in new.items()
+        ]

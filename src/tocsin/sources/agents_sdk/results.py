@@ -77,11 +77,12 @@ def ending(data: Any, error: object, usage: Usage | None) -> tuple[str | None, b
     Chat spans carry no reason; there an answer that used all tokens it was allowed was cut off.
     """
     items = _items(data)
-    said = error_text(error) if error is not None else _refusal(items)
     is_empty = items is not None and not any(map(_says, items))
-    for pattern, reason in REASONS if said else ():
-        if said and pattern.search(said):
-            return reason, is_empty
+    said = error_text(error) if error is not None else _refusal(items)
+    if said:
+        for pattern, reason in REASONS:
+            if pattern.search(said):
+                return reason, is_empty
     config = getattr(data, "model_config", None)
     allowed = None if config is None else _get(config, "max_tokens")
     if usage is not None and isinstance(allowed, int) and usage.output_tokens >= allowed > 0:
@@ -112,10 +113,10 @@ def _says(item: object) -> bool:
 
 
 def _refusal(items: list[Any] | None) -> str | None:
-    """What the model, or the SDK in its place, wrote instead of an answer."""
-    if not items:
+    """What the SDK wrote instead of an answer; only for chat models, whose items are dumps."""
+    if not items or not isinstance(items[0], dict):
         return None
-    content = _get(items[0], "content")
+    content = items[0].get("content")
     part = content[0] if isinstance(content, list) and content else items[0]
     return text(_get(part, "refusal"))
 

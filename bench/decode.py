@@ -144,15 +144,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=60)
     arguments = parser.parse_args()
-    best = report("made", [make_request()], arguments.rounds)
+    rounds_of_recorded = max(3, arguments.rounds // 4)
+    best = [report("made", [make_request()], arguments.rounds)]
     recorded = [
         path.read_bytes()
         for path in sorted((SHARED / "fixtures/otlp").glob("*.pb"))
         if not path.name.endswith(".metrics.pb")
     ]
     if recorded:
-        report("recorded", recorded, max(3, arguments.rounds // 4))
-    print(f"target: {TARGET_US} µs per span, {'met' if best <= TARGET_US else 'MISSED'}")
+        label = "recorded, in batches as exporters make them"
+        best.append(report(label, [one_batch(body) for body in recorded], rounds_of_recorded))
+        report("recorded, a resource of its own for every run", recorded, rounds_of_recorded)
+    print(f"target: {TARGET_US} µs per span, {'met' if max(best) <= TARGET_US else 'MISSED'}")
+
+
+def one_batch(body: bytes) -> bytes:
+    """The same spans as one resource, and one list for each scope."""
+    read = ExportTraceServiceRequest.FromString(body)
+    made = ExportTraceServiceRequest()
+    made.resource_spans.add().resource.CopyFrom(read.resource_spans[0].resource)
+    scopes: dict[str, Any] = {}
+    for scope_spans in (s for resource in read.resource_spans for s in resource.scope_spans):
+        found = scopes.get(scope_spans.scope.name)
+        if found is None:
+            found = scopes[scope_spans.scope.name] = made.resource_spans[0].scope_spans.add()
+            found.scope.CopyFrom(scope_spans.scope)
+        found.spans.extend(scope_spans.spans)
+    return made.SerializeToString()
 
 
 if __name__ == "__main__":

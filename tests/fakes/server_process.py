@@ -2,23 +2,30 @@
 
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.fakes.process import START_S, Program, Start, fetch, wait_for
 
-FREE = "127.0.0.1:0"
+OPTIONS = ("--listen", "--otlp-http", "--otlp-grpc")
 
 
 class ServerProcess:
-    """A started server; `start` ends it with the test if nobody did."""
+    """A started server; `start` ends it with the test if nobody did.
 
-    def __init__(self, start: Start, data: Path) -> None:
+    ports: of HTTP, OTLP/HTTP and OTLP/gRPC; 0 is any free one. is_awaited: until it listens.
+    """
+
+    def __init__(
+        self, start: Start, data: Path, *, ports: Sequence[int] = (0, 0, 0), is_awaited: bool = True
+    ) -> None:
         self.data = data
-        listen = [f"{option}={FREE}" for option in ("--listen", "--otlp-http", "--otlp-grpc")]
+        listen = [f"{o}=127.0.0.1:{port}" for o, port in zip(OPTIONS, ports, strict=True)]
         command = [sys.executable, "-m", "tocsin", "serve", f"--data={data}", *listen]
         self.program: Program = start(command=command)
-        wait_for(lambda: len(self.addresses) == 3 or self.program.is_over(), START_S)
-        assert len(self.addresses) == 3, self.program.errors
+        if is_awaited:
+            wait_for(lambda: len(self.addresses) == 3 or self.program.is_over(), START_S)
+            assert len(self.addresses) == 3, self.program.errors
 
     @property
     def addresses(self) -> dict[str, str]:
@@ -26,9 +33,17 @@ class ServerProcess:
         said = self.program.output.rpartition("\n")[0].splitlines()
         return dict(line.split(" on ") for line in said if " on 127.0.0.1:" in line)
 
+    def url(self, path: str, purpose: str = "OTLP/HTTP") -> str:
+        return f"http://{self.addresses[purpose]}{path}"
+
     def metrics(self) -> str:
         """The page at /metrics."""
         return fetch(int(self.addresses["HTTP"].rpartition(":")[2]), "/metrics")
+
+    def kill(self) -> None:
+        """Kill -9."""
+        self.program.process.kill()
+        self.program.process.wait(10)
 
     def stop(self) -> int:
         """Ask it to end; return its exit status."""

@@ -221,3 +221,18 @@ def test_forked_child_starts_from_nothing() -> None:
     registry.reset_after_fork()
 
     assert [] == registry.collect()
+
+
+def test_asking_for_a_series_makes_none() -> None:
+    registry = Registry()
+
+    assert not registry.has(m.LATE_SPANS, ())
+    assert [] == registry.collect()
+
+
+def test_a_folded_series_is_not_had_by_its_own_name() -> None:
+    registry = Registry(CardinalityGuard(max_values=0))
+    registry.add(m.RUNS, ("w", "ok"), 0)
+
+    assert not registry.has(m.RUNS, ("w", "ok"))
+    assert registry.has(m.RUNS, (OTHER, "ok"))

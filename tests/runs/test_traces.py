@@ -149,6 +149,15 @@ def test_two_instrumentors_in_separate_traces_tell_of_one_call(
     assert runs == sum(len(trace.runs) for trace in book.settled(2 * S))
 
 
+def test_what_was_spilled_can_be_brought_back() -> None:
+    book = TraceBook(settle_s=1, max_spans=1)
+    book.add([a_span("l", "r", trace_id="t1"), a_span("x", "r", trace_id="t2")], 1, 0)
+    book.settled(0)
+    assert (True, False) == (book.was_spilled("t1"), book.was_spilled("t2"))
+    book.restore([a_span("l", "r", trace_id="t1")], S)
+    assert (False, True) == (book.was_spilled("t1"), book.knows("t1"))
+
+
 def test_what_is_over_is_forgotten_before_anything_is_spilled() -> None:
     book = TraceBook(settle_s=1, max_spans=10)
     book.add([a_span(f"over{n}", trace_id=f"over{n}") for n in range(10)], 1, 0)
@@ -204,3 +213,12 @@ def test_nothing_is_lost_whenever_spans_come(steps: list[tuple[int, int, bool]])
     assert sorted(handed) == sorted(f"s{number}" for number in range(sent))
     assert not any(settled.fresh for settled in book.settled(now_ns + 61 * S))
     assert ([], 0) == (book.settled(now_ns + 361 * S), book.held_spans)
+
+
+def test_a_trace_that_is_forgotten_early_leaves_nothing_behind() -> None:
+    book = TraceBook(settle_s=1, linger_s=300, max_spans=10)
+    for n in range(100):
+        book.add([a_span(f"r{n}", trace_id=f"t{n}")], n, n * S)
+        book.settled(n * S)
+    assert (10, 0) == (book.held_spans, book.spilled_traces)
+    assert 1 == len(book._agenda)

@@ -71,6 +71,7 @@ def test_a_call_that_was_counted_stays() -> None:
         {"model": "gpt"},
         {"service": "other"},
         {"error": ErrorClass.TIMEOUT},
+        {"usage": None, "error": ErrorClass.TIMEOUT},
         {"trace_id": "a"},
     ],
     ids=lambda changed: next(iter(changed)),
@@ -81,8 +82,23 @@ def test_unlike_calls_are_not_twins(changed: dict[str, Any]) -> None:
     assert set() == twins(outer, Span(**fields), alone=False)
 
 
-def test_both_with_a_response_id_are_not_twins() -> None:
+def test_calls_with_different_response_ids_are_not_twins() -> None:
     assert set() == twins(call("a", 10, 90, response_id="msg_0"), TWO)
+
+
+def test_a_common_response_id_says_more_than_times_and_tokens() -> None:
+    outer = call("a", 30, 90, parent_id="agent", response_id="msg_1", usage=Usage(120, 31))
+    assert {"b"} == twins(outer, TWO, alone=False)
+    assert set() == twins(outer, call("b", 20, 80, response_id="msg_1"), alone=False)
+
+
+def test_a_call_that_failed_for_two_instrumentations_failed_once() -> None:
+    failed: dict[str, Any] = {"usage": None, "error": ErrorClass.RATE_LIMIT}
+    outer = call("a", 10, 90, parent_id="agent", **failed)
+    inner = call("b", 20, 80, scope=INNER, **failed | {"error": ErrorClass.OTHER})
+    assert {"b"} == twins(outer, inner, alone=False)
+    assert set() == twins(outer, call("b", 20, 80, **failed), alone=False)
+    assert set() == twins(outer, call("b", 20, 95, scope=INNER, **failed), alone=False)
 
 
 def test_concurrent_calls_pair_one_to_one() -> None:

@@ -59,6 +59,7 @@ TEXTS = [
     ("status code 401", E.AUTH),
     ("status_code: 429, model_name: m, body: {}", E.RATE_LIMIT),
     ("200 tools, status 200: who knows", E.OTHER),
+    ("Error code: 400 - prompt is too long: 213462 tokens > 200000 maximum", E.CONTEXT_LENGTH),
     ("Something else", E.OTHER),
     ("", E.OTHER),
     ("Error code: 200", E.OTHER),

@@ -282,6 +282,9 @@ DEAD_BODIES = _counter(
 STORE_RETRIES = _counter(
     "tocsin_store_retries_total", "", "Writes to the store that had to be repeated."
 )
+STORE_SPANS = _counter(
+    "tocsin_store_spans_total", "", "Spans committed to the store since the start."
+)
 OTLP_SKIPPED = _counter(
     "tocsin_otlp_spans_skipped_total",
     "reason",

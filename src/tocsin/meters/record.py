@@ -8,7 +8,7 @@ from tocsin.meters.registry import Registry
 from tocsin.model.finding import Finding, Signal
 from tocsin.model.label import UNKNOWN
 from tocsin.model.run import Breach, Outcome, Run
-from tocsin.model.span import ErrorClass, Kind, Observation, Usage
+from tocsin.model.span import Cost, ErrorClass, Kind, Observation, Span, Usage
 
 __all__ = ["Recorder"]
 
@@ -17,7 +17,7 @@ class Recorder:
     """Keeps the registry in step with what the pipeline observes.
 
     Every error-like counter is created at 0 together with its total, or the first error would be
-    a series that begins at 1, which `rate()` does not see.
+    a series that begins at 1, which `rate()` does not see. Once there, only a raise touches it.
     """
 
     sink = "registry"
@@ -36,8 +36,9 @@ class Recorder:
     def run_started(self, run: Run) -> None:
         """Create the series of a workflow's outcomes and signals."""
         with self._registry.updating():
-            for outcome in Outcome:
-                self._registry.add(m.RUNS, (run.workflow, outcome), 0)
+            if not self._registry.has(m.RUNS, (run.workflow, Outcome.OK)):
+                for outcome in Outcome:
+                    self._registry.add(m.RUNS, (run.workflow, outcome), 0)
             for signal in self._signals:
                 self._registry.add(m.QUALITY_SIGNALS, (signal, run.workflow), 0)
 
@@ -118,10 +119,7 @@ class Recorder:
         model, provider = span.model or UNKNOWN, observation.provider or UNKNOWN
         if span.calls:
             self._registry.observe(m.LLM_DURATION, (model, workflow), span.duration_s)
-            self._registry.add(m.LLM_CALLS, (provider, model, workflow), span.calls)
-            for error in ErrorClass:
-                failed = error is span.error
-                self._registry.add(m.LLM_ERRORS, (provider, model, workflow, error), int(failed))
+            self._calls((provider, model, workflow), span)
         if span.first_token_s is not None:
             self._registry.observe(m.FIRST_TOKEN, (model, workflow), span.first_token_s)
         # A failed call used no tokens that anyone reports; one that was cut off did.
@@ -132,17 +130,39 @@ class Recorder:
         if span.usage is not None:
             self._tokens(model, workflow, span.usage)
         if observation.cost is not None:
-            for cost_type in ("input", "output", "cache_read", "cache_write"):
-                amount = getattr(observation.cost, cost_type)
-                self._registry.add(m.COST, (model, workflow, cost_type), amount)
+            self._costs(model, workflow, observation.cost)
+
+    def _calls(self, labels: tuple[str, ...], span: Span) -> None:
+        if not self._registry.has(m.LLM_CALLS, labels):
+            for error in ErrorClass:
+                self._registry.add(m.LLM_ERRORS, (*labels, error), 0)
+        self._registry.add(m.LLM_CALLS, labels, span.calls)
+        if span.error is not None:
+            self._registry.add(m.LLM_ERRORS, (*labels, span.error))
 
     def _tokens(self, model: str, workflow: str, usage: Usage) -> None:
         add = self._registry.add
+        is_new = not self._registry.has(m.TOKENS, (model, "input", workflow))
         add(m.TOKENS, (model, "input", workflow), usage.input_tokens)
         add(m.TOKENS, (model, "output", workflow), usage.output_tokens)
-        add(m.TOKEN_DETAILS, (model, "cache_read", workflow), usage.cache_read_tokens)
-        add(m.TOKEN_DETAILS, (model, "cache_write", workflow), usage.cache_write_tokens)
-        add(m.TOKEN_DETAILS, (model, "reasoning", workflow), usage.reasoning_tokens)
+        for detail, tokens in (
+            ("cache_read", usage.cache_read_tokens),
+            ("cache_write", usage.cache_write_tokens),
+            ("reasoning", usage.reasoning_tokens),
+        ):
+            if tokens or is_new:
+                add(m.TOKEN_DETAILS, (model, detail, workflow), tokens)
+
+    def _costs(self, model: str, workflow: str, cost: Cost) -> None:
+        is_new = not self._registry.has(m.COST, (model, workflow, "input"))
+        for cost_type, usd in (
+            ("input", cost.input),
+            ("output", cost.output),
+            ("cache_read", cost.cache_read),
+            ("cache_write", cost.cache_write),
+        ):
+            if usd or is_new:
+                self._registry.add(m.COST, (model, workflow, cost_type), usd)
 
     def _tool(self, observation: Observation) -> None:
         span = observation.span

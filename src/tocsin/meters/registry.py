@@ -2,8 +2,8 @@
 
 import threading
 from bisect import bisect_left
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import defaultdict
+from contextlib import AbstractContextManager
 from decimal import Decimal
 from typing import TypeAlias
 
@@ -43,40 +43,46 @@ class Registry:
 
     def __init__(self, guard: CardinalityGuard | None = None) -> None:
         self._guard = guard or CardinalityGuard()
-        self._numbers: dict[Metric, dict[Labels, Amount]] = {}
-        self._distributions: dict[Metric, dict[Labels, Distribution]] = {}
+        self._numbers: defaultdict[Metric, dict[Labels, Amount]] = defaultdict(dict)
+        self._distributions: defaultdict[Metric, dict[Labels, Distribution]] = defaultdict(dict)
         self._lock = threading.Lock()
 
-    @contextmanager
-    def updating(self) -> Iterator[None]:
+    def updating(self) -> AbstractContextManager[object]:
         """Keep readers out until the block ends."""
-        with self._lock:
-            yield
+        return self._lock
+
+    def has(self, metric: Metric, labels: Labels) -> bool:
+        """Whether a counter or gauge has a series of its own for these labels."""
+        return labels in self._numbers.get(metric, ())
 
     def add(self, metric: Metric, labels: Labels, amount: Amount = 1) -> None:
         """Raise a counter; 0 creates its series, so that the first real raise is visible."""
-        series = self._numbers.setdefault(metric, {})
-        if labels not in series:
+        series = self._numbers[metric]
+        value = series.get(labels)
+        if value is None:
             labels = self._guard.fold(metric.labels, labels)
-        series[labels] = series.get(labels, 0) + amount  # type: ignore[operator]
+            value = series.get(labels, 0)
+        series[labels] = value + amount  # type: ignore[operator]
 
     def set(self, metric: Metric, labels: Labels, value: Amount) -> None:
         """Set a gauge, or a counter that is kept elsewhere."""
-        series = self._numbers.setdefault(metric, {})
+        series = self._numbers[metric]
         if labels not in series:
             labels = self._guard.fold(metric.labels, labels)
         series[labels] = value
 
     def observe(self, metric: Metric, labels: Labels, value: float) -> None:
         """Add an observation to a histogram."""
-        series = self._distributions.setdefault(metric, {})
-        if labels not in series:
-            labels = self._guard.fold(metric.labels, labels)
-        distribution = series.get(labels)
+        distribution = self._distributions[metric].get(labels)
         if distribution is None:
-            distribution = series[labels] = Distribution([0] * (len(metric.buckets) + 1))
+            distribution = self._new_distribution(metric, labels)
         distribution.counts[bisect_left(metric.buckets, value)] += 1
         distribution.sum += value
+
+    def _new_distribution(self, metric: Metric, labels: Labels) -> Distribution:
+        labels = self._guard.fold(metric.labels, labels)
+        empty = Distribution([0] * (len(metric.buckets) + 1))
+        return self._distributions[metric].setdefault(labels, empty)
 
     def fold(self, metric: Metric, labels: Labels) -> Labels:
         """Labels under which an update would be counted."""
@@ -113,4 +119,4 @@ class Registry:
 
     def _count_overflows(self) -> None:
         for label, count in self._guard.overflows.items():
-            self._numbers.setdefault(LABEL_OVERFLOWS, {})[label,] = count
+            self._numbers[LABEL_OVERFLOWS][label,] = count

@@ -54,7 +54,7 @@ class ErrorClass(StrEnum):
     OTHER = "other"
 
 
-class Usage(msgspec.Struct, frozen=True):
+class Usage(msgspec.Struct, frozen=True, gc=False):
     """Tokens of one LLM call as the provider reported them.
 
     `input_tokens` includes cache reads and writes; `output_tokens` includes reasoning.
@@ -72,7 +72,7 @@ class Usage(msgspec.Struct, frozen=True):
         return self.input_tokens + self.output_tokens
 
 
-class Cost(msgspec.Struct, frozen=True):
+class Cost(msgspec.Struct, frozen=True, gc=False):
     """Price of one LLM call in USD, split as the catalogue's `cost_type` label."""
 
     input: Decimal
@@ -124,7 +124,7 @@ class TraceEnd(msgspec.Struct, frozen=True, kw_only=True):
     ended_ns: int
 
 
-class Result(msgspec.Struct, frozen=True):
+class Result(msgspec.Struct, frozen=True, gc=False):
     """What is kept of a tool's result in the process that saw it; the result itself never is.
 
     output and arguments are hashes that mean something in this process only, across its runs.
@@ -137,7 +137,8 @@ class Result(msgspec.Struct, frozen=True):
     data_ns: int | None = None
 
 
-class Span(msgspec.Struct, frozen=True, kw_only=True):
+# gc=False: they are held by the hundred thousand, and refer to nothing that refers to them.
+class Span(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A finished operation.
 
     Times are wall-clock nanoseconds; a source that saw both ends on a monotonic clock sets
@@ -207,7 +208,7 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
         return max(0, self.ended_ns - self.started_ns) / NS_PER_S
 
 
-class Observation(msgspec.Struct, frozen=True, kw_only=True):
+class Observation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A finished span with what Tocsin knows about it: what every recorder is told."""
 
     span: Span

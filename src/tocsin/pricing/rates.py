@@ -58,8 +58,8 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True):
         return Cost(
             input=fresh * self.input.at(size) + self.request_usd,
             output=self._output(usage),
-            cache_read=usage.cache_read_tokens * self.cache_read.at(size),
-            cache_write=usage.cache_write_tokens * self.cache_write.at(size),
+            cache_read=_times(usage.cache_read_tokens, self.cache_read, size),
+            cache_write=_times(usage.cache_write_tokens, self.cache_write, size),
         )
 
     def _output(self, usage: Usage) -> Decimal:
@@ -71,6 +71,10 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True):
         reasoning = min(usage.reasoning_tokens, usage.output_tokens)
         special = self.reasoning.at(usage.input_tokens)
         return (usage.output_tokens - reasoning) * rate + reasoning * special
+
+
+def _times(tokens: int, rate: Rate, size: int) -> Decimal:
+    return tokens * rate.at(size) if tokens else ZERO  # most calls use no cache
 
 
 def parse_overrides(prices: Mapping[str, Mapping[str, object]]) -> dict[str, Rates]:

@@ -25,7 +25,7 @@ TRIPPED: Final = "guardrail"
 """Attribute in which a source keeps the name of the guardrail that stopped a span."""
 
 
-class Placed(msgspec.Struct, frozen=True):
+class Placed(msgspec.Struct, frozen=True, gc=False):
     """A span of a run; hand-offs and guardrails with what the rest of the trace tells of them."""
 
     span: Span

@@ -2,10 +2,12 @@
 
 from datetime import UTC, date, datetime, tzinfo
 from decimal import Decimal
+from functools import lru_cache
 from typing import Final
 
 __all__ = ["DailySpend"]
 
+NS_PER_MINUTE: Final = 60_000_000_000
 MAX_DAYS: Final = 64
 """Days remembered; more than one, because spans come late and clocks jump and come back."""
 
@@ -33,4 +35,10 @@ class DailySpend:
         return self._days.get(self._day(now_ns), Decimal(0))
 
     def _day(self, at_ns: int) -> date:
-        return datetime.fromtimestamp(at_ns / 1e9, self._zone).date()
+        return _day_of(at_ns // NS_PER_MINUTE, self._zone)
+
+
+@lru_cache(maxsize=1024)
+def _day_of(minute: int, zone: tzinfo) -> date:
+    """Remembers: many costs arise in the same minute, and days begin with one."""
+    return datetime.fromtimestamp(minute * 60, zone).date()

@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from tocsin.model.span import Kind, Span
+from tocsin.runs.client_spans import ClientSpans
 from tocsin.runs.fold import FoldedRun, fold
 from tocsin.runs.twins import RecentCalls
 from tocsin.sources.tocsin_attributes import RUN_ID, RUN_OUTCOME
@@ -15,6 +16,8 @@ from tocsin.sources.tocsin_attributes import RUN_ID, RUN_OUTCOME
 __all__ = ["Settled", "TraceBook"]
 
 NS_PER_S: Final = 1_000_000_000
+MAX_SPILLED: Final = 50_000
+"""Ids of traces that are brought back when more of them comes."""
 
 
 class OpenTrace(msgspec.Struct):
@@ -73,7 +76,7 @@ class TraceBook:
         patience_s: float = 10.0,
         idle_s: float = 60.0,
         linger_s: float = 300.0,
-        max_spans: int = 100_000,
+        max_spans: int = 60_000,
     ) -> None:
         self._settle_ns = int(settle_s * NS_PER_S)
         self._patience_ns = int(patience_s * NS_PER_S)
@@ -82,12 +85,14 @@ class TraceBook:
         self._max_spans = max_spans
         self._traces: OrderedDict[str, OpenTrace] = OrderedDict()
         self._lingering: OrderedDict[str, None] = OrderedDict()
-        """Traces that are over and wait for nothing but late spans."""
+        """Traces that are over and wait for nothing but late spans, the longest quiet first."""
         self._agenda: list[tuple[int, str]] = []
         """A heap; entries that are not at their trace's `look_ns` are void."""
         self._waiting_since: OrderedDict[int, int] = OrderedDict()
         """Journal position -> how many traces wait since then. Positions come in order."""
+        self._spilled: OrderedDict[str, None] = OrderedDict()
         self._calls = RecentCalls()
+        self._clients = ClientSpans()
         self._held = 0
         self.duplicates = 0
         self.late_spans = 0
@@ -106,6 +111,10 @@ class TraceBook:
         """Whether a trace is in memory."""
         return trace_id in self._traces
 
+    def was_spilled(self, trace_id: str) -> bool:
+        """Whether a trace was handed on unfinished lately, for want of room."""
+        return trace_id in self._spilled
+
     def add(self, spans: Iterable[Span], position: int, now_ns: int) -> None:
         """Take the spans of a journal record; those that were here before are dropped."""
         touched: dict[str, OpenTrace] = {}
@@ -123,7 +132,8 @@ class TraceBook:
             trace.last_ns = now_ns
             if span.parent_id is None:
                 trace.has_root = True
-            self._calls.note(span)
+            if not self._clients.note(span):
+                self._calls.note(span)
             self._held += 1
         for trace in touched.values():
             self._schedule(trace)
@@ -132,6 +142,7 @@ class TraceBook:
         """Take back spans that were handed on before. are_over: so were the runs of the rooted."""
         for span in spans:
             trace = self._open(span.trace_id, 0, now_ns)
+            self._spilled.pop(span.trace_id, None)
             known = trace.spans.get(span.span_id)
             if known is not None and known.kind is not Kind.LLM:
                 continue  # an LLM span may stand for the calls of an agent with the same id
@@ -152,8 +163,8 @@ class TraceBook:
             if trace.waiting or not trace.is_over:
                 handed.append(self._hand_on(trace, now_ns))
                 self._schedule(trace)
-            elif not everything:
-                self._forget(trace)
+        if not everything:
+            self._forget_quiet(now_ns)
         while self._held > self._max_spans and self._traces:
             handed += self._shed(now_ns)
         return handed
@@ -172,16 +183,22 @@ class TraceBook:
         self.late_spans += bool(trace.handed_on and trace.has_root)
 
     def _look_ns(self, trace: OpenTrace) -> int:
-        """When something is to be done about a trace, if nothing more comes."""
+        """When something is to be done about a trace that is not over, or has late spans."""
         if not trace.waiting:
-            return trace.last_ns + (self._linger_ns if trace.is_over else self._idle_ns)
+            return trace.last_ns + self._idle_ns
         look_ns = trace.first_ns + self._patience_ns
         if trace.has_root:
             look_ns = min(look_ns, trace.last_ns + self._settle_ns)
         return look_ns if trace.is_over else min(look_ns, trace.last_ns + self._idle_ns)
 
     def _schedule(self, trace: OpenTrace) -> None:
-        """Put a trace on the agenda, unless it is there already for then or before."""
+        """Put a trace on the agenda, unless it is there already for then or before.
+
+        Those that only linger are many, and have a list of their own.
+        """
+        if trace.is_over and not trace.waiting:
+            self._lingering[trace.trace_id] = None
+            return
         look_ns = self._look_ns(trace)
         if trace.look_ns < 0 or look_ns < trace.look_ns:
             trace.look_ns = look_ns
@@ -194,10 +211,20 @@ class TraceBook:
             if trace is None or trace.look_ns != look_ns:
                 continue
             trace.look_ns = -1
+            if trace.trace_id in self._lingering:
+                continue
             if self._look_ns(trace) <= now_ns:
                 yield trace
             else:
                 self._schedule(trace)
+
+    def _forget_quiet(self, now_ns: int) -> None:
+        """Forget what is over, once nothing has come for long enough."""
+        while self._lingering:
+            trace = self._traces[next(iter(self._lingering))]
+            if trace.last_ns + self._linger_ns > now_ns:
+                break
+            self._forget(trace)
 
     def _shed(self, now_ns: int) -> list[Settled]:
         """Make room: forget what is over, else hand the oldest on as it is."""
@@ -207,6 +234,9 @@ class TraceBook:
         oldest = next(iter(self._traces.values()))
         handed = [self._hand_on(oldest, now_ns)] if oldest.waiting else []
         self.spilled_traces += 1
+        self._spilled[oldest.trace_id] = None
+        if len(self._spilled) > MAX_SPILLED:
+            self._spilled.popitem(last=False)
         self._forget(oldest)
         return handed
 
@@ -219,7 +249,7 @@ class TraceBook:
         spans = list(trace.spans.values())
         if not trace.handed_on:
             trace.is_twin = len(spans) == 1 and self._calls.is_twin(spans[0])
-        runs = fold(spans[trace.is_twin :])
+        runs = fold(self._clients.without_repeats(trace.spans)[trace.is_twin :])
         in_runs = {placed.span.span_id for run in runs for placed in run.spans}
         rest = [span for span in spans if span.span_id not in in_runs]
         fresh = frozenset(trace.spans.keys() - trace.handed_on)
@@ -239,8 +269,6 @@ class TraceBook:
             if not left:
                 del self._waiting_since[trace.position]
             trace.waiting = 0
-        if trace.is_over:
-            self._lingering[trace.trace_id] = None
 
 
 def _is_new(folded: FoldedRun, trace: OpenTrace, was_over: bool) -> bool:

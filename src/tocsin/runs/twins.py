@@ -1,11 +1,12 @@
-"""One model call that two instrumentations recorded, without a common id.
+"""One model call that two instrumentations recorded, each without knowing of the other.
 
-A streamed call may lose its context between two instrumentors of one program: the inner one's span
-is then no child of the outer one's, but a sibling, or the only span of a trace of its own. Such a
-span is a twin of a call by another instrumentation of the same service, when that began before it
-and ended after it, and agrees on model and tokens. Both must be successes with known tokens, and at
-most one may have a response id. Calls of one instrumentation are never twins of each other, however
-alike they are; and twins go in pairs, so a call is dropped only beside one that stays.
+The inner one's span may be no child of the outer one's, since a streamed call loses its context or
+since the inner one (the Anthropic SDK records itself) begins a trace of its own. Two such spans are
+twins if they come from one service but from different instrumentation scopes, and either have the
+same response id; or one lies within the other's time, they agree on model and tokens (or both
+failed), and at most one has a response id. Calls of one instrumentation are never twins of each
+other, however alike they are; and twins go in pairs, so a call is dropped only beside one that
+stays.
 """
 
 from collections import deque
@@ -19,7 +20,9 @@ from tocsin.model.span import Kind, Span
 __all__ = ["RecentCalls", "find_siblings"]
 
 Likeness: TypeAlias = tuple[str | None, str | None, int, int]
-"""Service, model, input tokens, output tokens."""
+"""Service, model, input tokens, output tokens; or service, response id and zeros."""
+FAILED: Final = -1
+"""Tokens of calls that failed."""
 MAX_BETWEEN: Final = 256
 """Calls just like it that may begin between the outer and the inner span."""
 MAX_RECENT: Final = 20_000
@@ -70,7 +73,7 @@ class Seen(msgspec.Struct):
     scope: str
     response_id: str | None
     is_root: bool
-    likeness: Likeness
+    keys: tuple[Likeness, ...]
     is_paired: bool = False
     stays: bool = False
 
@@ -88,30 +91,30 @@ class RecentCalls:
 
     def note(self, span: Span) -> None:
         """Take note of a span that has come, if it is a call that may have a twin."""
-        likeness = _likeness(span)
-        if likeness is None:
+        keys = _keys(span)
+        if not keys:
             return
         seen = Seen(
             *(span.trace_id, span.started_ns, span.ended_ns, span.scope, span.response_id),
             span.parent_id is None,
-            likeness,
+            keys,
         )
         self._seen.append(seen)
-        self._alike.setdefault(likeness, deque()).append(seen)
+        for key in keys:
+            self._alike.setdefault(key, deque()).append(seen)
         if len(self._seen) > MAX_RECENT:
             self._forget_oldest()
 
     def _forget_oldest(self) -> None:
-        oldest = self._seen.popleft()
-        alike = self._alike[oldest.likeness]
-        alike.popleft()
-        if not alike:
-            del self._alike[oldest.likeness]
+        for key in self._seen.popleft().keys:
+            alike = self._alike[key]
+            alike.popleft()
+            if not alike:
+                del self._alike[key]
 
     def is_twin(self, call: Span) -> bool:
         """Judge a noted call that is alone in its trace; ask once for each."""
-        likeness = _likeness(call)
-        alike = self._alike.get(likeness, ()) if likeness is not None else ()
+        alike = [seen for key in _keys(call) for seen in self._alike.get(key, ())]
         own = next((seen for seen in alike if seen.trace_id == call.trace_id), None)
         if own is None:
             return False
@@ -127,8 +130,11 @@ class RecentCalls:
 
 def _repeats(own: Seen, other: Seen) -> bool:
     """Whether a lone call is another's twin, and is the one to go."""
-    is_inner = _encloses(other, own)
-    if not is_inner and not (other.is_root and _encloses(own, other)):
+    if own.scope == other.scope:
+        return False
+    is_inner = other.started_ns <= own.started_ns and own.ended_ns <= other.ended_ns
+    is_same = own.response_id is not None and own.response_id == other.response_id
+    if not is_same and not (_encloses(other, own) or (other.is_root and _encloses(own, other))):
         return False
     if other.stays or not other.is_root:
         return True
@@ -137,13 +143,26 @@ def _repeats(own: Seen, other: Seen) -> bool:
     return is_inner
 
 
+def _keys(span: Span) -> tuple[Likeness, ...]:
+    """What a call and its twin have in common, one way or the other; nothing for other spans."""
+    likeness = _likeness(span)
+    if likeness is None:
+        return ()
+    if span.response_id is None:
+        return (likeness,)
+    return ((span.service, span.response_id, 0, 0), likeness)
+
+
 def _likeness(span: Span) -> Likeness | None:
-    """What twins agree on; None where a span can be none."""
-    usage = span.usage
-    if span.kind is not Kind.LLM or usage is None or span.error is not None:
+    """What twins without a common id agree on; None where a span can be none."""
+    if span.kind is not Kind.LLM:
         return None
-    model = span.response_model or span.model
-    return (span.service, model, usage.input_tokens, usage.output_tokens)
+    model, usage = span.response_model or span.model, span.usage
+    if usage is not None and span.error is None:
+        return (span.service, model, usage.input_tokens, usage.output_tokens)
+    if usage is None and span.error is not None and model is not None:
+        return (span.service, model, FAILED, FAILED)
+    return None
 
 
 def _encloses(outer: Span | Seen, inner: Span | Seen) -> bool:

@@ -15,7 +15,7 @@ from tocsin.runs.fold import FoldedRun
 from tocsin.runs.spend import DailySpend
 from tocsin.runs.traces import Settled
 from tocsin.runs.tree import CALLS, FRAMES
-from tocsin.store.base import StoredRun, StoredSpan
+from tocsin.store.base import NO_RUN, StoredRun, StoredSpan
 
 __all__ = ["Prices", "RunCounter"]
 
@@ -56,20 +56,27 @@ class RunCounter:
             is_new = folded.run.run_id in settled.new_runs
             if is_new:
                 self._run_started(folded)
-            spans += self._spans(folded, settled.fresh)
+            is_known = settled.is_over or folded.reported is not None
+            spans += self._spans(folded, settled.fresh, folded.run.run_id if is_known else None)
             if settled.is_over or is_new:
                 runs.append(_stored_run(folded))
             if is_new:
                 self._judge(folded)
                 self._run_ended(folded)
         spans += [
-            StoredSpan(span=_uncounted(span), workflow=span.workflow or UNKNOWN)
+            StoredSpan(
+                span=_uncounted(span),
+                workflow=span.workflow or UNKNOWN,
+                run_id=NO_RUN if settled.is_over else None,
+            )
             for span in settled.rest
             if span.span_id in settled.fresh
         ]
         return spans, runs
 
-    def _spans(self, folded: FoldedRun, fresh: frozenset[str]) -> list[StoredSpan]:
+    def _spans(
+        self, folded: FoldedRun, fresh: frozenset[str], run_id: str | None
+    ) -> list[StoredSpan]:
         rows: list[StoredSpan] = []
         for placed in folded.spans:
             cost = provider = None
@@ -86,7 +93,7 @@ class RunCounter:
                 cost=cost,
                 retry=placed.retry,
             )
-            rows.append(StoredSpan.of(observation, folded.run.run_id))
+            rows.append(StoredSpan.of(observation, run_id))
             if placed.counted:
                 self._span_ended(observation)
         return rows

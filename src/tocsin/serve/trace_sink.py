@@ -25,6 +25,8 @@ FORGOTTEN_NS: Final = 240 * 1_000_000_000
 """Less than a settled trace is remembered for."""
 MARGIN_NS: Final = 3600 * 1_000_000_000
 """How much earlier than the span that came the others of its trace may have begun."""
+SETTLE_EVERY_S: Final = 0.25
+"""A commit costs as much as some hundred spans; a quarter of a second is not waited for."""
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -50,6 +52,7 @@ class TraceSink:
         registry: Registry,
         *,
         keep_content: bool = False,
+        settle_every_s: float = SETTLE_EVERY_S,
     ) -> None:
         self._store = store
         self._registry = registry
@@ -58,10 +61,13 @@ class TraceSink:
         self._keep_content = keep_content
         self._read = store.position()
         self._pending: Batch | None = None
+        self._settle_every_ns = int(settle_every_s * 1e9)
+        self._settle_at_ns = 0
         self._seal_at_s = 0.0
         self._started_ns = time.time_ns()
         self._skipped: Counter[str] = Counter()
         self._repaired: Counter[str] = Counter()
+        self._stored_spans = 0
         rebuilt = store.unfinished(time.time_ns() - REBUILD_NS)
         book.restore([stored.span for stored in rebuilt], time.monotonic_ns())
 
@@ -87,8 +93,9 @@ class TraceSink:
         for part in batch:
             self._book.add(part.spans, part.seq, now_ns)
         self._read = position
-        self._settle(now_ns)
-        self._publish()
+        if now_ns >= self._settle_at_ns:
+            self._settle(now_ns)
+            self._publish()
 
     def idle(self) -> None:
         """Commit what has settled meanwhile, and seal past days. Raises StoreError."""
@@ -102,18 +109,26 @@ class TraceSink:
     def _recall(self, spans: Sequence[Span], now_ns: int) -> None:
         """Bring back from the store what is there of traces that memory may have lost.
 
-        They began before this process did, or so long ago that they may have been forgotten. A
-        span that comes late, or once more, must amend its run and not replace it.
+        They began before this process did, or so long ago that they may have been forgotten, or
+        there was no room for them. A span that comes late, or once more, must amend its run and not
+        replace it.
         """
         forgotten_ns = max(self._started_ns, time.time_ns() - FORGOTTEN_NS)
-        old = [s for s in spans if s.started_ns < forgotten_ns and not self._book.knows(s.trace_id)]
+        book = self._book
+        old = [
+            span
+            for span in spans
+            if (span.started_ns < forgotten_ns or book.was_spilled(span.trace_id))
+            and not book.knows(span.trace_id)
+        ]
         if not old:
             return
         since_ns = min(span.started_ns for span in old) - MARGIN_NS
         stored = self._store.of_traces(sorted({span.trace_id for span in old}), since_ns)
-        self._book.restore([found.span for found in stored], now_ns, are_over=True)
+        book.restore([found.span for found in stored], now_ns, are_over=True)
 
     def _settle(self, now_ns: int) -> None:
+        self._settle_at_ns = now_ns + self._settle_every_ns
         settled = self._book.settled(now_ns)
         if not settled:
             return
@@ -133,6 +148,7 @@ class TraceSink:
         self._store.commit(
             msgspec.structs.replace(self._pending, position=position if advances else None)
         )
+        self._stored_spans += len(self._pending.spans)
         self._pending = None
 
     def _publish(self) -> None:
@@ -142,6 +158,7 @@ class TraceSink:
             (m.OTLP_DUPLICATES, ()): book.duplicates,
             (m.OTLP_SPILLED, ()): book.spilled_traces,
             (m.HELD_SPANS, ()): book.held_spans,
+            (m.STORE_SPANS, ()): self._stored_spans,
             (m.BUDGET_SPENT, ("all",)): self._counter.spend.today(time.time_ns()),
         }
         for metric, by_reason in (

@@ -21,6 +21,8 @@ __all__ = ["NullStore", "Wire", "Wiring", "embedded_wiring", "null_wiring"]
 
 QUERY_S: Final = 10.0
 """How long a question about runs may take."""
+STORE_MB: Final = 160
+"""What DuckDB may take before it spills to disk: with what else is in memory, 400 MB at most."""
 
 
 class Wiring(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,6 +74,7 @@ def embedded_wiring(settings: Settings, data: Path, registry: Registry) -> Wirin
         data / STORE,
         retention_days=settings.retention.spans,
         content=Redactor(content.redact) if content.keep else None,
+        memory_mb=STORE_MB,
     )
     counter = RunCounter(PriceBook(settings.prices), [Recorder(registry)])
     sink = TraceSink(store, TraceBook(), counter, registry, keep_content=content.keep)

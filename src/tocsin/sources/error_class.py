@@ -16,7 +16,10 @@ STATUS: Final = re.compile(
     r"(?:error code|status(?:[ _]code)?|http(?: error)?)\D{0,3}([45]\d\d)\b", re.I
 )
 SPECIFIC: Final = (
-    (ErrorClass.CONTEXT_LENGTH, re.compile(r"context_length|context window|maximum context", re.I)),
+    (
+        ErrorClass.CONTEXT_LENGTH,
+        re.compile(r"context_length|context window|maximum context|prompt is too long", re.I),
+    ),
     (ErrorClass.CONTENT_FILTER, re.compile(r"content_filter|content_policy|content policy", re.I)),
 )
 GENERAL: Final = (
@@ -42,7 +45,7 @@ STATUS_CLASSES: Final = {
     529: ErrorClass.RATE_LIMIT,
 }
 EXCEPTION_NAMES: Final = (
-    (ErrorClass.CONTEXT_LENGTH, re.compile("contextwindow|contextlength")),
+    (ErrorClass.CONTEXT_LENGTH, re.compile("contextwindow|contextlength|contextoverflow")),
     (ErrorClass.CONTENT_FILTER, re.compile("contentfilter|contentpolicy")),
     (ErrorClass.RATE_LIMIT, re.compile("ratelimit|throttl|toomanyrequests|overloaded")),
     (ErrorClass.TIMEOUT, re.compile("timeout|timedout|deadlineexceeded")),

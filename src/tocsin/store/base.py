@@ -14,6 +14,7 @@ from tocsin.model.span import Cost, Observation, Span
 __all__ = [
     "EVERYTHING",
     "FAILED",
+    "NO_RUN",
     "Batch",
     "Conversation",
     "ErrorCount",
@@ -36,15 +37,18 @@ __all__ = [
 FAILED: Final = frozenset({Outcome.ERROR, Outcome.MAX_TURNS, Outcome.STOPPED})
 """Outcomes that count as failures; a tripped guardrail and a cancelled run do not."""
 
+NO_RUN: Final = ""
+"""Run of spans that belong to none: what surrounds runs, and traces without any agent."""
 
-class StoredSpan(msgspec.Struct, frozen=True, kw_only=True):
+
+class StoredSpan(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A span with what Tocsin knows about it. Dollars are kept to 12 decimals."""
 
     span: Span
     workflow: str
     """Of the run; `span.workflow` is only what the span itself says."""
     run_id: str | None = None
-    """None where the span came after its run was forgotten."""
+    """None while its trace is not whole: its root may be yet to come. NO_RUN where it has none."""
     provider: str | None = None
     cost: Cost | None = None
     retry: bool = False

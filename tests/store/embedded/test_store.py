@@ -2,6 +2,7 @@ import threading
 from decimal import Decimal
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -10,7 +11,16 @@ from tests.fakes.store_rows import DAY, HOUR, START, make_call, make_run, make_s
 from tocsin.errors import QueryError
 from tocsin.model.run import Outcome
 from tocsin.model.span import Cost, ErrorClass, Kind, Span, Usage
-from tocsin.store.base import FAILED, Batch, GroupBy, RunOrder, RunQuery, StoredSpan, Window
+from tocsin.store.base import (
+    FAILED,
+    NO_RUN,
+    Batch,
+    GroupBy,
+    RunOrder,
+    RunQuery,
+    StoredSpan,
+    Window,
+)
 from tocsin.store.embedded.store import EmbeddedStore
 from tocsin.store.redaction import Redactor
 
@@ -153,6 +163,27 @@ def test_a_run_with_its_spans_in_order(store: EmbeddedStore) -> None:
     assert found is not None
     assert ["span-1", "span-0", "span-2"] == [stored.span.span_id for stored in found.spans]
     assert store.run("run-1") is None
+
+
+def test_a_run_has_the_spans_that_were_stored_before_it_was_known(store: EmbeddedStore) -> None:
+    early = [make_span(1, run=None, trace_id="trace-0", parent_id="span-0")]
+    store.commit(Batch(spans=[*early, make_span(8, run=None, trace_id="trace-0")]))
+    assert 2 == len(store.unfinished(0))
+
+    root = make_span(0, at=5)
+    beside = make_span(9, run=1, trace_id="trace-0")
+    runs = [make_run(), make_run(1, trace_id="trace-0")]
+    store.commit(Batch(spans=[root, beside], runs=runs))
+    found = store.run("run-0")
+    assert found is not None
+    assert {"span-0", "span-1"} == {stored.span.span_id for stored in found.spans}
+    assert [] == store.unfinished(0)
+
+
+def test_spans_of_no_run_are_not_unfinished(store: EmbeddedStore) -> None:
+    span = msgspec.structs.replace(make_span(1, run=None), run_id=NO_RUN)
+    store.commit(Batch(spans=[span]))
+    assert [] == store.unfinished(0)
 
 
 def test_a_run_keeps_late_spans_from_long_after(store: EmbeddedStore) -> None:

@@ -1,5 +1,6 @@
 """What is read of a model call: tokens, cost, how soon, where."""
 
+import re
 from decimal import Decimal
 from typing import Final
 
@@ -10,12 +11,20 @@ from tocsin.sources.dialects.all import VOCABULARY
 from tocsin.sources.dialects.reading import Reading
 from tocsin.sources.dialects.values import amount, count
 
-__all__ = ["endpoint", "first_token_s", "is_retry", "reported_cost", "usage"]
+__all__ = ["endpoint", "first_token_s", "is_retry", "reasoning_once", "reported_cost", "usage"]
 
 MAX_WAIT_MS: Final = 86_400_000.0
 MAX_COST_USD: Final = 1e9
 MAX_JSON: Final = 8_192
 """Characters of a usage record in JSON."""
+
+
+COUNTS: Final = (
+    *("prompt_tokens", "completion_tokens"),
+    *("cached_prompt_tokens", "cache_creation_tokens", "reasoning_tokens"),
+)
+"""Names of input, output, and what of them is cached or reasoning, in a text."""
+COUNTED: Final = re.compile(r"\b([a-z_]+_tokens)=(\d{1,15})\b")
 
 
 class InputDetails(msgspec.Struct):
@@ -56,6 +65,8 @@ def usage(reading: Reading) -> Usage | None:
             if value is not None:
                 counts[index] = value
                 break
+    if reading.names.usage_text and not any(counts):
+        counts = _named_counts(reading)
     read, written, cache_read, cache_write, reasoning = counts
     if not read and not written:
         return None
@@ -64,6 +75,19 @@ def usage(reading: Reading) -> Usage | None:
     if cache_read + cache_write > read:
         read += cache_read + cache_write
     return Usage(read, written, cache_read, cache_write, reasoning)
+
+
+def reasoning_once(known: Usage | None) -> Usage | None:
+    """Usage without the reasoning that was added to an output which had it already."""
+    if known is None or known.reasoning_tokens > known.output_tokens:
+        return known
+    output_tokens = known.output_tokens - known.reasoning_tokens
+    return msgspec.structs.replace(known, output_tokens=output_tokens)
+
+
+def _named_counts(reading: Reading) -> list[int]:
+    found = dict(COUNTED.findall((reading.text(reading.names.usage_text) or "")[:MAX_JSON]))
+    return [count(int(found.get(name, 0))) or 0 for name in COUNTS]
 
 
 def _details(reading: Reading) -> tuple[int, int, int]:

@@ -11,12 +11,30 @@ GOOGLE_ADK = Dialect(
         *("gcp.vertex.agent.llm_request", "gcp.vertex.agent.llm_response"),
         *("gcp.vertex.agent.tool_call_args", "gcp.vertex.agent.tool_response"),
     ),
+    name_rules=(
+        # before 1.6, which names no operations
+        name_starts(
+            "gcp.vertex.agent",
+            {
+                "invocation": Kind.STEP,
+                "agent_run": Kind.AGENT,
+                "call_llm": Kind.LLM,
+                "tool_call": Kind.TOOL,
+            },
+        ),
+    ),
+    names=Names(conversation=("gcp.vertex.agent.session_id",)),
+    twice_reasoning_scopes=("gcp.vertex.agent",),
     endings={Outcome.MAX_TURNS: r"LlmCallsLimitExceeded|Max number of llm calls limit"},
     no_providers=("gcp.vertex.agent",),
 )
 
 CREWAI = Dialect(
-    names=Names(workflow=("crewai.crew.name",), agent=("crewai.agent.role",)),
+    names=Names(
+        workflow=("crewai.crew.name",),
+        agent=("crewai.agent.role",),
+        usage_text=("crewai.crew.token_usage",),
+    ),
     private_scopes=("opentelemetry.instrumentation.crewai",),
     no_providers=("crewai",),
 )

@@ -21,6 +21,7 @@ AFFIXES: Final = re.compile(
     r"^(?:invoke_agent|invoke_workflow|execute_tool|create_agent|agent run|running tool|Tool)"
     r"\b:?\s*|\.(?:agent|tool|workflow|task|handoff|run|kickoff)$"
 )
+BRACKETED: Final = re.compile(r"(?:agent_run|tool_call) \[(.+)\]")
 
 
 def name_of(kind: Kind, reading: Reading) -> str:
@@ -34,6 +35,8 @@ def name_of(kind: Kind, reading: Reading) -> str:
 
 
 def _bare(span_name: str) -> str:
+    if (bracketed := BRACKETED.fullmatch(span_name)) is not None:
+        span_name = bracketed[1]
     return clean_name(AFFIXES.sub("", span_name)) or clean_name(span_name) or UNKNOWN
 
 

@@ -81,7 +81,7 @@ class Plan:
         )
         counts = (names.input_tokens, names.output_tokens)
         details = (names.cache_read, names.cache_write, names.reasoning)
-        self.counts = (*counts, *details) if any(counts) else ()
+        self.counts = (*counts, *details) if any(counts) or names.usage_text else ()
         self.is_simple = not (names.error_type or names.status or names.retry)
         """Whether it failed is told by the span's status alone."""
 

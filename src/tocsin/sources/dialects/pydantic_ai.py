@@ -26,6 +26,7 @@ PYDANTIC_AI = Dialect(
         output_tokens=("gen_ai.aggregated_usage.output_tokens",),
         cache_read=(
             "gen_ai.usage.details.cache_read_tokens",
+            "gen_ai.usage.details.cached_tokens",
             "gen_ai.aggregated_usage.cache_read.input_tokens",
         ),
         cache_write=("gen_ai.usage.details.cache_write_tokens",),
@@ -36,7 +37,9 @@ PYDANTIC_AI = Dialect(
         retry=("pydantic_ai.tool.retry.cause",),
         attempt=("pydantic_ai.model_request.attempt",),
     ),
-    endings={Outcome.MAX_TURNS: r"exceed(?:ed)? the (?:request|tool_calls)_limit"},
+    endings={
+        Outcome.MAX_TURNS: r"exceed(?:ed)? the (?:request|tool_calls)_limit|UsageLimitExceeded$"
+    },
 )
 
 PYDANTIC_AI_BARE = Dialect(

@@ -32,6 +32,8 @@ class Origin(msgspec.Struct, frozen=True):
     has_private_names: bool
     """Span names hold users' text."""
     keep_content: bool
+    counts_reasoning_twice: bool
+    """Output has the reasoning added once too often, behind LiteLLM."""
 
 
 def origin_of(
@@ -48,8 +50,9 @@ def origin_of(
         clean_name(environment),
         scope,
         readers,
-        scope in VOCABULARY.private_scopes,
+        scope.startswith(VOCABULARY.private_scopes),
         keep_content,
+        scope in VOCABULARY.twice_reasoning_scopes,
     )
 
 

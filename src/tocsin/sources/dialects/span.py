@@ -54,15 +54,10 @@ def decode_span(raw: RawSpan, fields: dict[str, Any], origin: Origin) -> Span:
 
 
 def _add_call(reading: Reading, fields: dict[str, Any], kind: Kind) -> None:
-    plan, names = reading.plan, reading.names
-    reading.take(plan.call_steps, fields)
-    model = fields.setdefault("model", fields.get("response_model"))
-    if model is not None and "/" in model:
-        fields["model"], fields["provider"] = plain_model(model, fields.get("provider"))
+    names = reading.names
+    _add_model(reading, fields)
     if kind in UNPAID:
         fields["calls"] = 0
-    if plan.counts:
-        fields["usage"] = call.usage(reading)
     if names.response_id:
         fields["response_id"] = reading.identifier(names.response_id)
     if names.address:
@@ -75,6 +70,18 @@ def _add_call(reading: Reading, fields: dict[str, Any], kind: Kind) -> None:
         fields["error"] = error = failure.error
         if error is ErrorClass.CANCELLED:
             fields["outcome"] = Outcome.CANCELLED
+
+
+def _add_model(reading: Reading, fields: dict[str, Any]) -> None:
+    plan = reading.plan
+    reading.take(plan.call_steps, fields)
+    if plan.counts:
+        fields["usage"] = call.usage(reading)
+    model = fields.setdefault("model", fields.get("response_model"))
+    if model is not None and "/" in model:
+        fields["model"], fields["provider"] = plain_model(model, fields.get("provider"))
+        if reading.origin.counts_reasoning_twice and fields["model"] != model:
+            fields["usage"] = call.reasoning_once(fields.get("usage"))
 
 
 def _add_tool(reading: Reading, fields: dict[str, Any], kind: Kind) -> None:

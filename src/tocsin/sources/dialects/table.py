@@ -43,6 +43,8 @@ class Names:
     reasoning: tuple[str, ...] = ()
     usage_json: tuple[str, ...] = ()
     """A record in JSON with the details of tokens that no attribute has."""
+    usage_text: tuple[str, ...] = ()
+    """All tokens in one text, as `prompt_tokens=120 completion_tokens=30`."""
     first_token_s: tuple[str, ...] = ()
     first_token_ms: tuple[str, ...] = ()
     status_code: tuple[str, ...] = ()
@@ -87,9 +89,11 @@ class Dialect:
     name_rules: tuple[NameRule, ...] = ()
     """Asked in turn where no attribute tells a span's kind."""
     private_scopes: tuple[str, ...] = ()
-    """Scopes whose span names hold users' text, and are not used."""
+    """Starts of scopes whose span names hold users' text, and are not used."""
     millisecond_scopes: tuple[str, ...] = ()
     """Starts of scopes that report in milliseconds what others report in seconds."""
+    twice_reasoning_scopes: tuple[str, ...] = ()
+    """Scopes that add reasoning to the output of a model behind LiteLLM, which has it already."""
     first_token_events: tuple[str, ...] = ()
     """Ends of the names of events that a first token leaves."""
     no_providers: tuple[str, ...] = ()
@@ -112,8 +116,9 @@ class Vocabulary:
     names: Names
     kinds: tuple[KindRule, ...]
     name_rules: tuple[NameRule, ...]
-    private_scopes: frozenset[str]
+    private_scopes: tuple[str, ...]
     millisecond_scopes: tuple[str, ...]
+    twice_reasoning_scopes: frozenset[str]
     first_token_events: tuple[str, ...]
     no_providers: frozenset[str]
     endings: Mapping[Outcome, re.Pattern[str]]
@@ -154,8 +159,9 @@ def merge(dialects: tuple[Dialect, ...]) -> Vocabulary:
         names=names,
         kinds=tuple(rules),
         name_rules=tuple(rule for d in dialects for rule in d.name_rules),
-        private_scopes=frozenset(each("private_scopes")),
+        private_scopes=each("private_scopes"),
         millisecond_scopes=each("millisecond_scopes"),
+        twice_reasoning_scopes=frozenset(each("twice_reasoning_scopes")),
         first_token_events=each("first_token_events"),
         no_providers=frozenset(each("no_providers")),
         endings={outcome: re.compile("|".join(parts), re.I) for outcome, parts in patterns.items()},

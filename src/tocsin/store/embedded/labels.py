@@ -1,6 +1,6 @@
 """Small numbers for what spans and runs are grouped by, so that questions compare integers."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from arro3.core import Array, DataType, Table
@@ -16,6 +16,7 @@ MAX_LABELS: Final = 20_000
 OTHER: Final = "_other"
 LABELLED: Final = frozenset({Kind.LLM, Kind.EMBEDDING, Kind.TOOL, Kind.AGENT})
 """Kinds of span that questions are about."""
+NAMED: Final = frozenset({Kind.TOOL, Kind.AGENT})
 
 
 class Key(NamedTuple):
@@ -44,8 +45,8 @@ class Labels:
         """Read them anew next time: what was assigned may not have been committed."""
         self._known = None
 
-    def assign(self, cursor: Cursor, keys: Iterable[Key]) -> dict[Key, int]:
-        """Return labels that include those of all keys; inside a transaction.
+    def assign(self, cursor: Cursor, keys: Sequence[Key | None]) -> list[int | None]:
+        """Return the label of each key, new ones where need be; inside a transaction.
 
         Whoever calls this must `forget` when the transaction fails.
         """
@@ -55,21 +56,15 @@ class Labels:
         known, new = self._known, {}
         number = max(known.values(), default=0)
         for key in dict.fromkeys(keys):
-            if key in known:
+            if key is None or key in known:
                 continue
-            stored = key if len(known) < MAX_LABELS else Key(key.kind, OTHER, OTHER, OTHER, OTHER)
+            stored = key if len(known) < MAX_LABELS else _other(key)
             if stored not in known:
                 number += 1
                 known[stored] = new[stored] = number
         if new:
             _insert(cursor, new)
-        return known
-
-    def label_of(self, key: Key) -> int:
-        """Return the label of a key that was assigned one."""
-        known = self._known or {}
-        label = known.get(key)
-        return known[Key(key.kind, OTHER, OTHER, OTHER, OTHER)] if label is None else label
+        return [None if key is None else known.get(key) or known[_other(key)] for key in keys]
 
 
 def key_of_span(stored: StoredSpan) -> Key | None:
@@ -77,16 +72,9 @@ def key_of_span(stored: StoredSpan) -> Key | None:
     span = stored.span
     if span.kind not in LABELLED:
         return None
-    is_named = span.kind in (Kind.TOOL, Kind.AGENT)
-    return Key(
-        span.kind.value,
-        stored.workflow,
-        span.name if is_named else None,
-        span.model,
-        span.agent,
-        span.service,
-        span.environment,
-    )
+    name = span.name if span.kind in NAMED else None
+    values = (span.kind, stored.workflow, name, span.model, span.agent, span.service)
+    return Key._make((*values, span.environment))
 
 
 def key_of_run(stored: StoredRun) -> Key:
@@ -97,6 +85,10 @@ def key_of_run(stored: StoredRun) -> Key:
         service=stored.service,
         environment=stored.environment,
     )
+
+
+def _other(key: Key) -> Key:
+    return Key(key.kind, OTHER, OTHER, OTHER, OTHER)
 
 
 def _insert(cursor: Cursor, labels: dict[Key, int]) -> None:

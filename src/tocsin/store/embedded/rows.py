@@ -1,6 +1,6 @@
 """Spans and runs <-> the columns of their tables, by way of Arrow."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final, TypeVar
 
@@ -21,10 +21,12 @@ __all__ = [
     "runs_table",
     "spans_table",
     "text_array",
+    "times_table",
 ]
 
 Row = tuple[Any, ...]
-Known = TypeVar("Known")
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 
 MAX_NS: Final = 1 << 62
 MAX_COUNT: Final = 1 << 40
@@ -38,20 +40,42 @@ SPAN_NAMES: Final = tuple(column.name for column in SPAN_COLUMNS)
 encode: Final = msgspec.json.Encoder().encode
 
 
-def spans_table(spans: Iterable[StoredSpan], labels: Iterable[int | None], seq: int) -> Table:
-    """Lay out spans for an INSERT that takes `SPAN_VALUES`, numbered from seq on."""
-    numbered = enumerate(zip(spans, labels, strict=True), seq)
-    rows = [(number, label, *_span_row(stored)) for number, (stored, label) in numbered]
-    return _table((*LIVE_COLUMNS, *SPAN_COLUMNS), rows)
+def spans_table(stored: Sequence[StoredSpan], labels: Sequence[int | None], seq: int) -> Table:
+    """Lay out spans, at least one, for an INSERT that takes `SPAN_VALUES`, numbered from seq on."""
+    # By columns: most are taken whole, and one check of a column costs less than one per value.
+    known = _transpose(StoredSpan, stored)
+    found = _transpose(Span, known["span"])
+    values = found | {
+        **{name: known[name] for name in ("workflow", "run_id", "provider", "retry")},
+        "span_workflow": found["workflow"],
+        "span_provider": found["provider"],
+        **{name: _bounded(found[name], MAX_NS) for name in ("started_ns", "ended_ns")},
+        "calls": _bounded(found["calls"], MAX_COUNT),
+        **_usage_columns(found["usage"]),
+        **_cost_columns(known["cost"]),
+        "reported_cost_usd": [_optional(_usd, usd) for usd in found["reported_cost_usd"]],
+        "arguments": [_optional(_signed, number) for number in found["arguments"]],
+        "attributes": list(map(_map, found["attributes"])),
+        "content": list(map(_map, known["content"])),
+        "seq": range(seq, seq + len(stored)),
+        "label": labels,
+    }
+    return _table((*LIVE_COLUMNS, *SPAN_COLUMNS), values)
 
 
-def runs_table(rows: Iterable[tuple[StoredRun, int, int, int]]) -> Table:
+def times_table(times_ns: Sequence[int]) -> Table:
+    """Lay out moments as the one column of a table."""
+    return Table.from_arrays([Array(times_ns, DataType.int64())], names=["time_ns"])
+
+
+def runs_table(rows: Iterable[tuple[StoredRun, int, int, int | None]]) -> Table:
     """Lay out runs for an INSERT that takes `RUN_VALUES`.
 
     rows: run, the times between which those of its spans began that are at hand, label.
     """
     columns = (*RUN_COLUMNS, Column("label", "INTEGER"))
-    return _table(columns, [(*_run_row(*row[:-1]), row[-1]) for row in rows])
+    laid_out = zip(*[(*_run_row(*row[:-1]), row[-1]) for row in rows], strict=True)
+    return _table(columns, dict(zip((column.name for column in columns), laid_out, strict=True)))
 
 
 def read_span(row: Row) -> StoredSpan:
@@ -116,25 +140,6 @@ PLAIN: Final = (
 """Fields of Span whose columns have the same name and hold the same value."""
 
 
-def _span_row(stored: StoredSpan) -> Row:
-    span, usage, cost = stored.span, stored.span.usage, stored.cost
-    return (
-        *(span.trace_id, span.span_id, span.parent_id, stored.run_id, span.kind, span.name),
-        *(stored.workflow, span.workflow, _time(span.started_ns), _time(span.ended_ns)),
-        *(span.error, span.outcome, span.model, span.response_model),
-        *(stored.provider, span.provider, span.endpoint, span.service_tier),
-        *(NO_USAGE if usage is None else _usage_row(usage)),
-        *(_count(span.calls), span.response_id, span.finish_reason),
-        *(NO_COST if cost is None else _cost_row(cost)),
-        None if span.reported_cost_usd is None else _usd(span.reported_cost_usd),
-        *(span.conversation_id, span.agent, span.service, span.environment),
-        *(span.is_retry, stored.retry, span.first_token_s),
-        None if span.arguments is None else _signed(span.arguments),
-        *(span.from_agent, span.to_agent, span.triggered),
-        *(_map(span.attributes), _map(stored.content)),
-    )
-
-
 def _run_row(stored: StoredRun, first_ns: int, last_ns: int) -> Row:
     run = stored.run
     counts = (run.priced_calls, run.unpriced_calls, run.usage_missing, run.turns)
@@ -148,41 +153,49 @@ def _run_row(stored: StoredRun, first_ns: int, last_ns: int) -> Row:
     )
 
 
-NO_USAGE: Final = (None,) * 5
-NO_COST: Final = (None,) * 5
+def _transpose(kind: type[msgspec.Struct], records: Sequence[Any]) -> dict[str, Sequence[Any]]:
+    """Lay out records of one kind by fields."""
+    values = zip(*map(msgspec.structs.astuple, records), strict=True)
+    return dict(zip(kind.__struct_fields__, values, strict=True))
 
 
-def _usage_row(usage: Usage) -> Row:
-    return (
-        _count(usage.input_tokens),
-        _count(usage.output_tokens),
-        _count(usage.cache_read_tokens),
-        _count(usage.cache_write_tokens),
-        _count(usage.reasoning_tokens),
-    )
+USAGE: Final = Usage.__struct_fields__
+NO_USAGE: Final = (None,) * len(USAGE)
+COST: Final = ("cost_usd", *(f"cost_{name}_usd" for name in Cost.__struct_fields__))
+NO_COST: Final = (None,) * len(COST)
+
+
+def _usage_columns(usages: Sequence[Usage | None]) -> dict[str, Sequence[Any]]:
+    rows = [NO_USAGE if usage is None else msgspec.structs.astuple(usage) for usage in usages]
+    columns = zip(USAGE, zip(*rows, strict=True), strict=True)
+    return {name: _bounded(values, MAX_COUNT) for name, values in columns}
+
+
+def _cost_columns(costs: Sequence[Cost | None]) -> dict[str, Sequence[Any]]:
+    rows = [NO_COST if cost is None else _cost_row(cost) for cost in costs]
+    return dict(zip(COST, zip(*rows, strict=True), strict=True))
 
 
 def _cost_row(cost: Cost) -> Row:
-    parts = [_usd(part) for part in (cost.input, cost.output, cost.cache_read, cost.cache_write)]
-    total = _usd(cost.total)
+    row = tuple(map(_usd, (cost.total, *msgspec.structs.astuple(cost))))
     # What cannot be written is unknown as a whole: a sum of the rest would look like a price.
-    return NO_COST if total is None or None in parts else (total, *parts)
+    return NO_COST if None in row else row
 
 
 def _read_usage(value: dict[str, Any]) -> Usage | None:
     if value["input_tokens"] is None:
         return None
-    return Usage(**{name: value[name] for name in Usage.__struct_fields__})
+    return Usage(*(value[name] for name in USAGE))
 
 
 def _read_cost(value: dict[str, Any]) -> Cost | None:
     if value["cost_usd"] is None:
         return None
-    return Cost(**{name: value[f"cost_{name}_usd"] for name in Cost.__struct_fields__})
+    return Cost(*(value[name] for name in COST[1:]))
 
 
-def _optional(kind: Callable[[str], Known], value: str | None) -> Known | None:
-    return None if value is None else kind(value)
+def _optional(make: Callable[[Given], Made], value: Given | None) -> Made | None:
+    return None if value is None else make(value)
 
 
 # Spans come from the network: a value that no real program reports must not stop a batch.
@@ -196,7 +209,16 @@ def _count(count: int) -> int:
     return min(max(count, 0), MAX_COUNT)
 
 
+def _bounded(values: Sequence[int | None], most: int) -> Sequence[int | None]:
+    known = [value for value in values if value is not None]
+    if not known or (min(known) >= 0 and max(known) <= most):
+        return values
+    return [None if value is None else min(max(value, 0), most) for value in values]
+
+
 def _usd(amount: Decimal) -> str | None:
+    if not amount:
+        return "0"
     if not amount.is_finite() or abs(amount) >= MAX_USD:
         return None
     return str(amount.quantize(USD_STEP))
@@ -216,18 +238,17 @@ def _signed(number: int) -> int:
     return number - WRAP if number >= WRAP // 2 else number
 
 
-def _table(columns: Sequence[Column], rows: Sequence[Row]) -> Table:
-    values = zip(*rows, strict=True)
-    arrays = [_array(column, list(value)) for column, value in zip(columns, values, strict=True)]
+def _table(columns: Sequence[Column], values: Mapping[str, Sequence[Any]]) -> Table:
+    arrays = [_array(column, values[column.name]) for column in columns]
     return Table.from_arrays(arrays, names=[column.name for column in columns])
 
 
-def _array(column: Column, values: list[Any]) -> Array:
+def _array(column: Column, values: Sequence[Any]) -> Array:
     arrow = ARROW_TYPES.get(column.type)
     return text_array(values) if arrow is None else Array(values, arrow)
 
 
-def text_array(values: list[str | None]) -> Array:
+def text_array(values: Sequence[str | None]) -> Array:
     """Lay out text; lone surrogates, which no UTF-8 can hold, become "?"."""
     try:
         return Array(values, DataType.string())

@@ -1,7 +1,7 @@
 """Questions about single runs and lists of them."""
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
@@ -11,6 +11,7 @@ import msgspec
 from tocsin.errors import QueryError
 from tocsin.store.adoption import spans_of_run
 from tocsin.store.base import (
+    NO_RUN,
     Conversation,
     RunOrder,
     RunPage,
@@ -73,9 +74,19 @@ def run_view(cursor: Cursor, directory: Path, run_id: str) -> RunView | None:
         f"FROM ({source}) ORDER BY started_ns, ended_ns DESC, span_id",
         {"trace_id": run.run.trace_id},
     ).fetchall()
-    siblings = cursor.execute("SELECT run_id FROM runs WHERE trace_id = ?", [run.run.trace_id])
-    known = frozenset(row[0] for row in siblings.fetchall())
-    return RunView(run=run, spans=spans_of_run(run_id, known, [read_span(row) for row in rows]))
+    spans = [read_span(row) for row in rows]
+    if any(stored.run_id != run_id for stored in spans):
+        spans = spans_of_run(run_id, _finished(cursor, {stored.run_id for stored in spans}), spans)
+    return RunView(run=run, spans=spans)
+
+
+def _finished(cursor: Cursor, run_ids: Iterable[str | None]) -> frozenset[str]:
+    """Which of these are stored runs, and not just where a span was put for the time being."""
+    found = cursor.execute(
+        "SELECT run_id FROM runs WHERE run_id IN (SELECT unnest($run_ids))",
+        {"run_ids": [run_id for run_id in run_ids if run_id is not None]},
+    ).fetchall()
+    return frozenset(row[0] for row in found)
 
 
 def run_ids(cursor: Cursor, start: str, end: str, limit: int) -> list[str]:
@@ -144,7 +155,10 @@ def unfinished(cursor: Cursor, directory: Path, since_ns: int) -> list[StoredSpa
     # Few columns first: nearly all spans are of finished runs, and are not read any further.
     open_runs, open_traces = (
         _without_finished(cursor, source.select([key], f"{since} AND {condition}"), key, since_ns)
-        for key, condition in (("run_id", "run_id IS NOT NULL"), ("trace_id", "run_id IS NULL"))
+        for key, condition in (
+            ("run_id", f"run_id IS NOT NULL AND run_id <> '{NO_RUN}'"),
+            ("trace_id", "run_id IS NULL"),
+        )
     )
     if not open_runs and not open_traces:
         return []

@@ -70,8 +70,9 @@ class EmbeddedStore:
 
     def commit(self, batch: Batch) -> bool:
         """Store a batch wholly and durably, or not at all; False for one committed before."""
-        spans = [self._permitted(stored) for stored in batch.spans]
-        batch = msgspec.structs.replace(batch, spans=spans)
+        if any(stored.content for stored in batch.spans):
+            spans = [self._permitted(stored) for stored in batch.spans]
+            batch = msgspec.structs.replace(batch, spans=spans)
         return self._writer.commit(batch)
 
     def position(self) -> int:

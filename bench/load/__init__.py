@@ -1,0 +1,1 @@
+"""What the benches send: bodies that look like an agent program's, and who posts them."""

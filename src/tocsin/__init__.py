@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tocsin.app.limit import limit
     from tocsin.errors import ConfigError, TocsinError
     from tocsin.guard.limits import StopLimits
+    from tocsin.quality.settings import Quality, ToolData
     from tocsin.runs.limits import WorkflowSLA
     from tocsin.sources.limit_exceeded import LimitExceeded
 
@@ -24,9 +25,11 @@ __all__ = [
     "LimitExceeded",
     "MetricsCollector",
     "PrometheusTraceProcessor",
+    "Quality",
     "SLAEnforcementProcessor",
     "StopLimits",
     "TocsinError",
+    "ToolData",
     "WorkflowSLA",
     "install",
     "limit",
@@ -42,9 +45,11 @@ _HOMES = {
     "LimitExceeded": "tocsin.sources.limit_exceeded",
     "MetricsCollector": "tocsin.app.classic",
     "PrometheusTraceProcessor": "tocsin.app.classic",
+    "Quality": "tocsin.quality.settings",
     "SLAEnforcementProcessor": "tocsin.app.classic",
     "StopLimits": "tocsin.guard.limits",
     "TocsinError": "tocsin.errors",
+    "ToolData": "tocsin.quality.settings",
     "WorkflowSLA": "tocsin.runs.limits",
     "install": "tocsin.app.install",
     "limit": "tocsin.app.limit",

@@ -9,6 +9,7 @@ import pytest
 from tocsin.app import alerts
 from tocsin.app.alerts import AlertSink
 from tocsin.errors import ConfigError
+from tocsin.model.finding import Finding, Signal
 from tocsin.model.run import Breach
 from tocsin.runs.limits import WorkflowSLA
 
@@ -221,3 +222,36 @@ def test_forked_child_sends_and_counts_its_own() -> None:
         before,
         [message for _, message in service.sent],
     )
+
+
+def finding(workflow: str) -> Finding:
+    return Finding(
+        run_id="r",
+        trace_id="t",
+        workflow=workflow,
+        signal=Signal.TOOL_LOOP,
+        detail="search was called 6 times",
+        severity="warning",
+        in_flight=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("slas", "heard"),
+    [
+        (SLAS, ["support"]),
+        ({"*": WorkflowSLA(max_turns=1)}, ["support", "research"]),
+        ({}, ["support", "research"]),
+    ],
+)
+def test_findings_are_sent_of_the_workflows_in_slas_or_of_all(
+    slas: dict[str, WorkflowSLA], heard: list[str]
+) -> None:
+    service = Service()
+    sink = AlertSink(service, slas)
+    for workflow in ("support", "research"):
+        sink.found(finding(workflow))
+    sink.close(in_s(5))
+
+    expected = [("warning", f"{name}: search was called 6 times (run r)") for name in heard]
+    assert expected == service.sent

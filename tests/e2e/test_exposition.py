@@ -31,6 +31,7 @@ from tocsin.app.watcher import Watcher
 from tocsin.lab.fake_llm import Failure, FakeLLM, Text, ToolCall, ToolCalls, script
 from tocsin.meters import catalogue as m
 from tocsin.meters.catalogue import CATALOGUE
+from tocsin.quality.settings import Quality, ToolData
 from tocsin.runs.limits import WorkflowSLA
 from tocsin.sources.agents_sdk.events import SPAN_START
 
@@ -45,7 +46,7 @@ HOSTILE = 'quote " backslash \\ newline \n bell \a emoji 🔔 brace } comma ,'
 
 @function_tool
 def lookup(key: str) -> str:
-    return f"value of {key}"
+    return f"value of {key} at 2026-06-01T12:00:00Z"
 
 
 @input_guardrail(name="abuse")
@@ -135,6 +136,7 @@ ELSEWHERE = (
 def busy(watcher: Watcher, llm: FakeLLM) -> Watcher:
     """A watcher that has seen all there is to see."""
     watcher.add_slas({"support": WorkflowSLA(max_tokens_per_request=1)})
+    watcher.watch_quality(Quality(tools={"lookup": ToolData(time_at=r"at (\S+)")}))
     asyncio.run(run_everything(llm, "support"))
     leave_traces_of_trouble(watcher)
     watcher.pipeline.tracker.expired_runs += 1

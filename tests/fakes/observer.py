@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from tocsin.model.finding import Finding
 from tocsin.model.run import Breach, Run
 from tocsin.model.span import Kind, Observation
 
@@ -29,6 +30,9 @@ class RecordingObserver:
 
     def breached(self, breach: Breach) -> None:
         self._note("breached", breach)
+
+    def found(self, finding: Finding) -> None:
+        self._note("found", finding)
 
     def all(self, method: str) -> list[Any]:
         """What a method was told, in order."""

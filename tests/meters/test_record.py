@@ -12,8 +12,9 @@ from tocsin.meters.cardinality import OTHER
 from tocsin.meters.catalogue import Metric
 from tocsin.meters.record import Recorder
 from tocsin.meters.registry import Labels, Registry
+from tocsin.model.finding import Signal
 from tocsin.model.run import Breach, Outcome
-from tocsin.model.span import Cost, ErrorClass, Kind, Observation, Usage
+from tocsin.model.span import Cost, ErrorClass, Kind, Observation, Result, Usage
 
 USAGE = Usage(100, 20, 60, 10, 5)
 COST = Cost(*map(Decimal, ("0.1", "0.2", "0.03", "0.04")))
@@ -47,6 +48,10 @@ ZEROES: list[tuple[Metric, Callable[[Recorder], None], set[Labels]]] = [
     ),
     (m.USAGE_MISSING, lambda r: r.span_ended(GOOD_CALL), {("gpt-4o", "w")}),
     (m.UNPRICED_TOKENS, lambda r: r.span_ended(GOOD_CALL), {("gpt-4o", "w")}),
+    (m.QUALITY_SIGNALS, lambda r: r.run_started(run()), {(signal, "w") for signal in Signal}),
+    (m.STALE_RESULTS, lambda r: r.work_started(Kind.TOOL, "t", "w"), {("t", "w")}),
+    (m.STALE_RESULTS, lambda r: r.span_ended(seen(span(Kind.TOOL))), {("n", "w")}),
+    (m.UNDATED_RESULTS, lambda r: r.span_ended(seen(span(Kind.TOOL), dated=True)), {("n", "w")}),
     (m.TOOL_ERRORS, lambda r: r.work_started(Kind.TOOL, "t", "w"), {("t", "w")}),
     (m.TOOL_RETRIES, lambda r: r.work_started(Kind.TOOL, "t", "w"), {("t", "w")}),
     (m.TOOL_ERRORS, lambda r: r.span_ended(seen(span(Kind.TOOL, name="t"))), {("t", "w")}),
@@ -336,3 +341,20 @@ def test_thirty_thousand_workflows_take_bounded_room_and_lose_no_run() -> None:
         found.observed("agent_workflow_duration_seconds"),
     )
     assert 3 * (30_000 - 200) == found.total("tocsin_label_overflows_total", label="workflow")
+
+
+# --- freshness of tool results -------------------------------------------------------------
+
+
+def test_newest_data_never_goes_back() -> None:
+    results = [Result(1, 1, 1, data_ns) for data_ns in (5 * 10**9, 9 * 10**9, 7 * 10**9, None)]
+    registry = recorded(*(seen(span(Kind.TOOL, result=r), dated=True) for r in results))
+
+    assert {("n",): 9.0} == values(registry, m.NEWEST_DATA)
+
+
+def test_results_without_a_known_place_for_their_time_are_not_undated() -> None:
+    assert {} == values(recorded(seen(span(Kind.TOOL))), m.UNDATED_RESULTS)
+    assert {("n", "w"): 1} == values(
+        recorded(seen(span(Kind.TOOL), dated=False)), m.UNDATED_RESULTS
+    )

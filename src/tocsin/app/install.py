@@ -15,6 +15,7 @@ from tocsin.app.export import exporter
 from tocsin.app.watcher import Watcher
 from tocsin.errors import ConfigError
 from tocsin.guard.limits import StopLimits
+from tocsin.quality.settings import Quality
 from tocsin.runs.limits import WorkflowSLA
 
 __all__ = ["default_watcher", "expose", "install"]
@@ -34,6 +35,7 @@ class DefaultPort(int):
 
 
 DEFAULT_PORT: Final = DefaultPort(8001)
+DEFAULT_QUALITY: Final = Quality()
 
 
 def install(
@@ -45,6 +47,7 @@ def install(
     slas: Mapping[str, WorkflowSLA] | None = None,
     stops: Mapping[str, StopLimits] | None = None,
     alert_service: Any = None,
+    quality: Quality | None = DEFAULT_QUALITY,
     prices: Mapping[str, Mapping[str, object]] | None = None,
     run_ttl_s: float = 3600.0,
     watch_runner: bool = True,
@@ -54,8 +57,10 @@ def install(
     Adds a trace processor beside those that exist, and answers /metrics on `metrics_port` (None:
     not at all; a free port, with a warning, if it is taken). slas: limits by workflow name, "*"
     for all others; each breach goes to `alert_service.send(severity=, message=)`. stops: hard
-    limits in the same way; a run that would pass one ends with LimitExceeded. prices: USD per
-    million tokens for models without a public price, `{"my-model": {"input": 3, "output": 12}}`.
+    limits in the same way; a run that would pass one ends with LimitExceeded. quality: thresholds
+    of the signals that no error shows, sent to the same service (of the workflows in `slas`, or of
+    all where there are none); None: none is watched for. prices: USD per million tokens for models
+    without a public price, `{"my-model": {"input": 3, "output": 12}}`.
     run_ttl_s: seconds of silence after which an open run is given up. watch_runner: also wrap the
     SDK's default runner and model classes, for true exceptions and times to first token.
 
@@ -85,6 +90,7 @@ def install(
         watcher = default_watcher(run_ttl_s=run_ttl_s, watch_runner=watch_runner)
         if prices is not None:
             watcher.prices.override(prices)
+        watcher.watch_quality(quality)
         _set_limits(watcher, slas, stops, alert_service)
         if exporting is not None:
             watcher.export(exporting)
@@ -104,11 +110,10 @@ def _set_limits(
     stops: Mapping[str, StopLimits] | None,
     alert_service: Any,
 ) -> None:
-    if slas is not None:
-        watcher.add_slas(slas, alert_service)
+    watcher.add_slas(slas or {}, alert_service)
     if stops is not None:
         # The service that hears of service levels hears of hard limits anyway.
-        watcher.add_stops(stops, alert_service if slas is None else None)
+        watcher.add_stops(stops)
 
 
 def is_port(value: object) -> bool:

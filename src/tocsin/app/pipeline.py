@@ -8,8 +8,11 @@ import msgspec
 
 from tocsin.clock import SYSTEM_CLOCK, Clock
 from tocsin.meters.observer import Observer
+from tocsin.model.finding import Finding
 from tocsin.model.run import Breach, Outcome, Run
 from tocsin.model.span import Cost, Kind, Observation, RunEnd, Span, SpanStart, TraceEnd
+from tocsin.quality.freshness import UNKNOWN
+from tocsin.quality.watch import QualityWatch
 from tocsin.runs.conversations import Conversations
 from tocsin.runs.limits import SlaWatch, WorkflowSLA
 from tocsin.runs.spend import DailySpend
@@ -45,6 +48,7 @@ class Pipeline:
     ) -> None:
         """run_ttl_s: how long a run may be silent before it is given up."""
         self.slas = SlaWatch()
+        self.quality = QualityWatch()
         self.sink_errors: dict[str, int] = {}
         """Sink -> how often its observer raised."""
         self._prices = prices
@@ -59,6 +63,7 @@ class Pipeline:
         self.tracker = Tracker(idle_ttl_s=self._run_ttl_s)
         self.spend = DailySpend()
         self.slas.forget()
+        self.quality.forget()
         self._conversations = Conversations()
 
     def add_observer(self, observer: Observer) -> None:
@@ -104,6 +109,7 @@ class Pipeline:
         if is_new:
             self.slas.started(run)
             self._tell("run_started", run)
+        self.quality.started(run, start)
         if start.kind in ANNOUNCED:
             self._tell("work_started", start.kind, start.name, run.workflow)
 
@@ -115,22 +121,31 @@ class Pipeline:
         self._tell("span_ended", observation)
         if opened is not None:
             self._raise(self.slas.progressed(opened.run, span))
+            self._report(self.quality.ended(opened.run, observation))
 
     def _observe(
         self, span: Span, workflow: str, run_id: str | None, opened: OpenRun | None
     ) -> Observation:
         cost = provider = None
-        retry = False
+        retry, verdict = False, UNKNOWN
         match span.kind:
             case Kind.LLM:
                 cost = self._prices.cost(span)
                 if cost is not None:
                     self.spend.add(cost.total, span.ended_ns)
                 provider = self._prices.provider(span)
-            case Kind.TOOL if opened is not None:
-                retry = opened.retries.is_retry(span)
+            case Kind.TOOL:
+                retry = opened is not None and opened.retries.is_retry(span)
+                verdict = self.quality.judge(span)
         return Observation(
-            span=span, workflow=workflow, run_id=run_id, provider=provider, cost=cost, retry=retry
+            span=span,
+            workflow=workflow,
+            run_id=run_id,
+            provider=provider,
+            cost=cost,
+            retry=retry,
+            stale=verdict.stale,
+            dated=verdict.dated,
         )
 
     def _finish_runs(self) -> None:
@@ -138,6 +153,7 @@ class Pipeline:
             if root is not None and run.llm_calls == 0:
                 self._fold_rollup(run, root)
             self._raise(self.slas.ended(run))
+            self._report(self.quality.finished(run))
             turns = None
             if run.conversation_id is not None:
                 turns = self._conversations.continue_one(run.conversation_id)
@@ -155,6 +171,10 @@ class Pipeline:
     def _raise(self, breaches: list[Breach]) -> None:
         for breach in breaches:
             self._tell("breached", breach)
+
+    def _report(self, findings: list[Finding]) -> None:
+        for finding in findings:
+            self._tell("found", finding)
 
     def _tell(self, method: str, *facts: object) -> None:
         """Call a method of every Observer; one that fails keeps nobody else from hearing."""

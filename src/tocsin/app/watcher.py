@@ -32,6 +32,8 @@ from tocsin.meters.observer import Observer
 from tocsin.meters.record import Recorder
 from tocsin.meters.registry import Family, Registry
 from tocsin.pricing.catalogue import PriceBook
+from tocsin.quality.settings import OFF, Quality
+from tocsin.quality.watch import QualityWatch
 from tocsin.runs.limits import ANY_WORKFLOW, LIMITS, WorkflowSLA
 from tocsin.sources.agents_sdk.decode import Decoder, Malformed
 from tocsin.sources.agents_sdk.events import Emit, Event
@@ -90,6 +92,7 @@ class Watcher:
 
     def _forget(self) -> None:
         self._decoder = Decoder(open_ttl_ns=self._open_ttl_ns)
+        self._decoder.data_times = self.pipeline.quality.settings.data_times
         self._events = 0
         self._exit_budget_s = EXIT_DEADLINE_S
         self._published: tuple[int, ...] = ()
@@ -143,6 +146,15 @@ class Watcher:
         for workflow, rules in stops.items():
             if workflow != ANY_WORKFLOW:
                 self._recorder.watch_limits(workflow, rules.limits, "stop")
+
+    def watch_quality(self, quality: Quality | None) -> None:
+        """Hold runs to other thresholds of quality; None: to none. Raises ConfigError."""
+        if quality is not None and not isinstance(quality, Quality):
+            raise ConfigError(f"quality: {quality!r} is not a tocsin.Quality(…) or None")
+        settings = OFF if quality is None else quality
+        self.pipeline.quality = QualityWatch(settings)
+        self._recorder.watch_signals(settings.signals)
+        self._decoder.data_times = settings.data_times
 
     def export(self, exporter: SpanExporter) -> None:
         """Send every span from now on to a server."""

@@ -150,6 +150,27 @@ TOOL_RETRIES = _counter(
     "tool workflow",
     "Tool calls repeated in a run: after the tool failed, or with the same arguments.",
 )
+STALE_RESULTS = _counter(
+    "agent_tool_stale_results_total",
+    "tool workflow",
+    "Tool results whose data is too old, or the same for ever other arguments (docs/quality.md).",
+)
+UNDATED_RESULTS = _counter(
+    "agent_tool_undated_results_total",
+    "tool workflow",
+    "Tool results without a time at the place where their tool's should be: their age is unknown.",
+)
+NEWEST_DATA = _gauge(
+    "agent_tool_result_newest_data_timestamp_seconds",
+    "tool",
+    "Newest time of data that a tool has returned, for tools of which it is known where it is.",
+    "max",
+)
+QUALITY_SIGNALS = _counter(
+    "agent_quality_signals_total",
+    "signal workflow",
+    "Runs that went wrong without an error, once per run and signal (docs/quality.md).",
+)
 HANDOFFS = _counter(
     "agent_handoffs_total", "from_agent to_agent workflow", "Hand-offs between agents."
 )
@@ -218,7 +239,9 @@ INTERNAL_ERRORS = _counter(
     "tocsin_internal_errors_total", "", "Events that Tocsin failed to process; please report."
 )
 ALERTS_DROPPED = _counter(
-    "tocsin_alerts_dropped_total", "", "SLA breaches not sent because the alert queue was full."
+    "tocsin_alerts_dropped_total",
+    "",
+    "SLA breaches and quality signals not sent because the alert queue was full.",
 )
 EXPORTED = _counter(
     "tocsin_export_spans_total", "", "Spans that the receiver of `export_to` has taken."

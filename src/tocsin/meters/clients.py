@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Protocol
 
 from tocsin.errors import ConfigError
+from tocsin.model.finding import Finding
 from tocsin.model.label import UNKNOWN
 from tocsin.model.run import Breach, Outcome, Run
 from tocsin.model.span import ErrorClass, Kind, Observation
@@ -108,6 +109,9 @@ class SilentObserver:
         """Ignore."""
 
     def breached(self, breach: Breach) -> None:
+        """Ignore."""
+
+    def found(self, finding: Finding) -> None:
         """Ignore."""
 
 

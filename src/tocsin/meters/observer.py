@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from tocsin.model.finding import Finding
 from tocsin.model.run import Breach, Run
 from tocsin.model.span import Kind, Observation
 
@@ -34,4 +35,8 @@ class Observer(Protocol):
 
     def breached(self, breach: Breach) -> None:
         """Hear of a run that passed a limit."""
+        ...
+
+    def found(self, finding: Finding) -> None:
+        """Hear of a quality signal, once per run and signal."""
         ...

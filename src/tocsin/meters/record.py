@@ -5,6 +5,7 @@ from decimal import Decimal
 
 from tocsin.meters import catalogue as m
 from tocsin.meters.registry import Registry
+from tocsin.model.finding import Finding, Signal
 from tocsin.model.label import UNKNOWN
 from tocsin.model.run import Breach, Outcome, Run
 from tocsin.model.span import Cost, ErrorClass, Kind, Observation, Span, Usage
@@ -23,13 +24,23 @@ class Recorder:
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
+        self._newest_data_ns: dict[str, int] = {}
+        self.watch_signals(Signal)
+
+    def watch_signals(self, signals: Iterable[Signal]) -> None:
+        """Say which signals are watched for: of others there is nothing to count, not even 0."""
+        # Plain strings: an enum's own hash, taken for every run, is slow.
+        self._signals = tuple(signal.value for signal in signals)
+        self._watches_results = Signal.STALE_TOOL_OUTPUT.value in self._signals
 
     def run_started(self, run: Run) -> None:
-        """Create the series of a workflow's outcomes."""
+        """Create the series of a workflow's outcomes and signals."""
         with self._registry.updating():
             if not self._registry.has(m.RUNS, (run.workflow, Outcome.OK)):
                 for outcome in Outcome:
                     self._registry.add(m.RUNS, (run.workflow, outcome), 0)
+            for signal in self._signals:
+                self._registry.add(m.QUALITY_SIGNALS, (signal, run.workflow), 0)
 
     def work_started(self, kind: Kind, name: str, workflow: str) -> None:
         """Create a tool's error series before its first call can fail."""
@@ -37,6 +48,8 @@ class Recorder:
             with self._registry.updating():
                 self._registry.add(m.TOOL_ERRORS, (name, workflow), 0)
                 self._registry.add(m.TOOL_RETRIES, (name, workflow), 0)
+                if self._watches_results:
+                    self._registry.add(m.STALE_RESULTS, (name, workflow), 0)
 
     def span_ended(self, observation: Observation) -> None:
         """Count a finished span."""
@@ -70,6 +83,11 @@ class Recorder:
         metric = m.STOP_NOTICES if breach.action in ("warn", "switch") else m.SLA_BREACHES
         with self._registry.updating():
             self._registry.add(metric, (breach.workflow, breach.limit, breach.action))
+
+    def found(self, finding: Finding) -> None:
+        """Count a run with a signal."""
+        with self._registry.updating():
+            self._registry.add(m.QUALITY_SIGNALS, (finding.signal.value, finding.workflow))
 
     def watch_limits(self, workflow: str, limits: Iterable[str], action: str = "alert") -> None:
         """Create the series of a workflow's limits before one is passed."""
@@ -154,6 +172,19 @@ class Recorder:
         self._registry.observe(m.TOOL_DURATION, labels, span.duration_s)
         self._registry.add(m.TOOL_ERRORS, labels, int(failed))
         self._registry.add(m.TOOL_RETRIES, labels, int(observation.retry))
+        self._freshness(observation, labels)
+
+    def _freshness(self, observation: Observation, labels: tuple[str, str]) -> None:
+        if self._watches_results:
+            self._registry.add(m.STALE_RESULTS, labels, int(observation.stale is not None))
+        if observation.dated is None:
+            return
+        self._registry.add(m.UNDATED_RESULTS, labels, int(not observation.dated))
+        result, tool = observation.span.result, observation.span.name
+        if result is not None and result.data_ns is not None:
+            newest_ns = max(result.data_ns, self._newest_data_ns.get(tool, 0))
+            self._newest_data_ns[tool] = newest_ns
+            self._registry.set(m.NEWEST_DATA, (tool,), newest_ns / 1e9)
 
     def _handoff(self, observation: Observation) -> None:
         span = observation.span

@@ -12,6 +12,7 @@ __all__ = [
     "ErrorClass",
     "Kind",
     "Observation",
+    "Result",
     "RunEnd",
     "Span",
     "SpanStart",
@@ -123,6 +124,19 @@ class TraceEnd(msgspec.Struct, frozen=True, kw_only=True):
     ended_ns: int
 
 
+class Result(msgspec.Struct, frozen=True, gc=False):
+    """What is kept of a tool's result in the process that saw it; the result itself never is.
+
+    output and arguments are hashes that mean something in this process only, across its runs.
+    size: characters of the output. data_ns: the time that the output gives for its data.
+    """
+
+    output: int | None = None
+    size: int = 0
+    arguments: int | None = None
+    data_ns: int | None = None
+
+
 # gc=False: they are held by the hundred thousand, and refer to nothing that refers to them.
 class Span(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A finished operation.
@@ -179,6 +193,10 @@ class Span(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     first_token_s: float | None = None
     arguments: int | None = None
     """Hash of a tool call's arguments; None where they were not recorded."""
+    result: Result | None = None
+    """Of a tool call whose output was seen in this process."""
+    is_empty: bool = False
+    """An LLM's answer that was recorded has neither text nor a call."""
     from_agent: str | None = None
     to_agent: str | None = None
     triggered: bool = False
@@ -201,3 +219,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     cost: Cost | None = None
     retry: bool = False
     """A tool called again in its run after it failed, or with the same arguments."""
+    stale: str | None = None
+    """Why a tool's result is older than it looks, in words."""
+    dated: bool | None = None
+    """Whether a tool's result gave its data's time; None for tools that need not."""

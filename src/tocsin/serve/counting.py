@@ -1,7 +1,7 @@
 """Settled traces -> prices, observers, and what the store keeps."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -9,14 +9,18 @@ from tocsin.meters.observer import Observer
 from tocsin.model.label import UNKNOWN
 from tocsin.model.run import Run
 from tocsin.model.span import Cost, Kind, Observation, Span
+from tocsin.quality.watch import QualityWatch
 from tocsin.runs.conversations import Conversations
 from tocsin.runs.fold import FoldedRun
 from tocsin.runs.spend import DailySpend
 from tocsin.runs.traces import Settled
-from tocsin.runs.tree import CALLS
+from tocsin.runs.tree import CALLS, FRAMES
 from tocsin.store.base import NO_RUN, StoredRun, StoredSpan
 
 __all__ = ["Prices", "RunCounter"]
+
+AROUND: Final = FRAMES | {Kind.OTHER}
+"""Kinds of spans that are no work, but tell whose work is inside of them."""
 
 
 class Prices(Protocol):
@@ -42,6 +46,7 @@ class RunCounter:
         self._prices = prices
         self._observers = observers
         self._conversations = Conversations()
+        self._quality = QualityWatch()
 
     def count(self, settled: Settled) -> tuple[list[StoredSpan], list[StoredRun]]:
         """Count a trace's fresh spans and, once they are over, its runs."""
@@ -56,6 +61,7 @@ class RunCounter:
             if settled.is_over or is_new:
                 runs.append(_stored_run(folded))
             if is_new:
+                self._judge(folded)
                 self._run_ended(folded)
         spans += [
             StoredSpan(
@@ -101,6 +107,13 @@ class RunCounter:
             self.spend.add(observation.cost.total, observation.span.ended_ns)
         for observer in self._observers:
             observer.span_ended(observation)
+
+    def _judge(self, folded: FoldedRun) -> None:
+        kept = (p for p in folded.spans if p.counted or p.span.kind in AROUND)
+        spans = [placed.span for placed in kept]
+        for finding in self._quality.replay(folded.run, spans):
+            for observer in self._observers:
+                observer.found(finding)
 
     def _run_ended(self, folded: FoldedRun) -> None:
         turns = None

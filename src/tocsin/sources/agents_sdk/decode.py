@@ -13,6 +13,7 @@ from tocsin.model.run import Breach, Outcome
 from tocsin.model.span import ErrorClass, Kind, RunEnd, Span, SpanStart, TraceEnd
 from tocsin.sources.agents_sdk import events, fields
 from tocsin.sources.agents_sdk.events import Event, Ticket
+from tocsin.sources.agents_sdk.results import DataTimes, ending, tool_result
 
 __all__ = ["Decoder", "Malformed", "Record"]
 
@@ -63,6 +64,7 @@ class Decoder:
         self._closed: OrderedDict[str, None] = OrderedDict()
         self._traces: OrderedDict[str, tuple[str | None, str | None]] = OrderedDict()
         self._open_ttl_ns = open_ttl_ns
+        self.data_times: DataTimes = {}
         self.unreadable_spans = 0
         """Spans of which nothing is known but that they ended."""
         self.untraced_runs = 0
@@ -174,6 +176,7 @@ class Decoder:
             found = _details(kind, span.span_data, span.error, known)
             if kind is Kind.TOOL:
                 found["arguments"] = fields.arguments_hash(span.span_data.input, span.trace_id)
+                found["result"] = tool_result(span.span_data, self.data_times)
             return found
         except Exception:  # noqa: BLE001 - fields may raise anything; that the span ended is true
             self.unreadable_spans += 1
@@ -288,14 +291,18 @@ def _llm(data: Any, error: object, known: OpenSpan | None) -> dict[str, Any]:
     first_token_s = None
     if known is not None and known.first_token_mono_ns is not None:
         first_token_s = (known.first_token_mono_ns - known.started_mono_ns) / 1e9
+    usage = fields.usage(raw_usage)
+    finish_reason, is_empty = ending(data, error, usage)
     return {
         "error": failure,
+        "finish_reason": finish_reason,
+        "is_empty": is_empty,
         "outcome": Outcome.CANCELLED if failure is ErrorClass.CANCELLED else None,
         "model": requested or answered_by,
         "response_model": answered_by,
         "endpoint": endpoint,
         "service_tier": clean_name(fields.field(response, "service_tier")),
-        "usage": fields.usage(raw_usage),
+        "usage": usage,
         "first_token_s": first_token_s,
     }
 

@@ -313,6 +313,15 @@ def test_gauges_fall_to_0_when_a_workflow_is_idle() -> None:
     assert [{("w",): 0.0}] * 4 == list(gauges(registry).values())
 
 
+def test_runs_that_were_over_before_anybody_looked_have_gauges() -> None:
+    registry = Registry()
+    recorder = Recorder(registry)
+    recorder.run_ended(run(ended_ns=NOON_NS, outcome=Outcome.OK), None)
+    recorder.gauge_runs([], Decimal(0))
+
+    assert [{("w",): 0.0}] * 4 == list(gauges(registry).values())
+
+
 def test_workflows_beyond_the_limit_share_one_gauge() -> None:
     registry = Registry()
     recorder = Recorder(registry)

@@ -144,8 +144,8 @@ class Watcher:
         if alert_service is not None:
             self._add_sink(AlertSink(alert_service, {}))
         for workflow, rules in stops.items():
-            if workflow != ANY_WORKFLOW:
-                self._recorder.watch_limits(workflow, rules.limits, "stop")
+            for action in rules.actions if workflow != ANY_WORKFLOW else ():
+                self._recorder.watch_limits(workflow, rules.limits, action)
 
     def watch_quality(self, quality: Quality | None) -> None:
         """Hold runs to other thresholds of quality; None: to none. Raises ConfigError."""

@@ -68,6 +68,12 @@ class StopLimits:
         }
         return {name: limit for name, limit in found.items() if limit is not None}
 
+    @property
+    def actions(self) -> list[str]:
+        """What may be done about a limit, as metrics name it."""
+        found = {"warn": self.warn_at, "switch": self.switch_at}
+        return [*(action for action, share in found.items() if share is not None), "stop"]
+
     def _parse(self) -> list[str]:
         problems = []
         for name, (parse, form) in FORMS.items():

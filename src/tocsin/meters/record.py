@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 
 from tocsin.meters import catalogue as m
+from tocsin.meters.catalogue import Metric
 from tocsin.meters.registry import Registry
 from tocsin.model.finding import Finding, Signal
 from tocsin.model.label import UNKNOWN
@@ -80,8 +81,8 @@ class Recorder:
 
     def breached(self, breach: Breach) -> None:
         """Count a passed limit, or what is done before it is."""
-        metric = m.STOP_NOTICES if breach.action in ("warn", "switch") else m.SLA_BREACHES
         with self._registry.updating():
+            metric = _metric_of(breach.action)
             self._registry.add(metric, (breach.workflow, breach.limit, breach.action))
 
     def found(self, finding: Finding) -> None:
@@ -93,14 +94,19 @@ class Recorder:
         """Create the series of a workflow's limits before one is passed."""
         with self._registry.updating():
             for limit in limits:
-                self._registry.add(m.SLA_BREACHES, (workflow, limit, action), 0)
+                self._registry.add(_metric_of(action), (workflow, limit, action), 0)
 
     def gauge_runs(self, runs: Iterable[Run], spent_today_usd: Decimal) -> None:
         """Show which runs are going on, by workflow, and what was spent today."""
         with self._registry.updating():
             self._registry.set(m.BUDGET_SPENT, ("all",), spent_today_usd)
+            # Also of runs that were over before anybody looked: no gauge may come by luck.
+            ended = {
+                self._registry.fold(m.ACTIVE_RUNS, (workflow,))
+                for workflow, _ in self._registry.labels_of(m.RUNS)
+            }
             groups: dict[tuple[str, ...], list[Run]] = {
-                labels: [] for labels in self._registry.labels_of(m.ACTIVE_RUNS)
+                labels: [] for labels in {*self._registry.labels_of(m.ACTIVE_RUNS), *ended}
             }
             for run in runs:
                 labels = self._registry.fold(m.ACTIVE_RUNS, (run.workflow,))
@@ -197,3 +203,7 @@ class Recorder:
         labels = (span.name, observation.workflow)
         self._registry.add(m.GUARDRAIL_CHECKS, labels)
         self._registry.add(m.GUARDRAIL_TRIGGERED, labels, int(span.triggered))
+
+
+def _metric_of(action: str) -> Metric:
+    return m.STOP_NOTICES if action in ("warn", "switch") else m.SLA_BREACHES

@@ -10,12 +10,12 @@ pairs, so a call is dropped only beside one that stays.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Final, TypeAlias
 
 import msgspec
 
-from tocsin.model.span import Kind, Span
+from tocsin.model.span import LLM, Span
 
 __all__ = ["RecentCalls", "find_siblings"]
 
@@ -29,16 +29,18 @@ MAX_RECENT: Final = 20_000
 """Calls of other traces that are remembered."""
 
 
-def find_siblings(calls: Iterable[Span]) -> set[str]:
+def find_siblings(calls: Sequence[Span]) -> set[str]:
     """Find calls of one trace that repeat another with the same parent; returns their span ids.
 
     Of two, the one without a response id is dropped, else the inner one.
     """
+    dropped: set[str] = set()
+    if len({call.scope for call in calls}) < 2:
+        return dropped
     groups: dict[Likeness, list[Span]] = {}
     for call in calls:
         if (likeness := _likeness(call)) is not None:
             groups.setdefault(likeness, []).append(call)
-    dropped: set[str] = set()
     for group in groups.values():
         if len({call.scope for call in group}) > 1:
             dropped |= _pair(sorted(group, key=lambda call: (call.started_ns, -call.ended_ns)))
@@ -155,7 +157,7 @@ def _keys(span: Span) -> tuple[Likeness, ...]:
 
 def _likeness(span: Span) -> Likeness | None:
     """What twins without a common id agree on; None where a span can be none."""
-    if span.kind is not Kind.LLM:
+    if span.kind is not LLM:
         return None
     model, usage = span.response_model or span.model, span.usage
     if usage is not None and span.error is None:

@@ -88,14 +88,23 @@ class RecentCalls:
     """
 
     def __init__(self) -> None:
+        self._noted: deque[Span] = deque(maxlen=MAX_RECENT)
+        """Not looked at yet: most senders have no call that stands alone."""
         self._seen: deque[Seen] = deque()
         self._alike: dict[Likeness, deque[Seen]] = {}
 
     def note(self, span: Span) -> None:
-        """Take note of a span that has come, if it is a call that may have a twin."""
-        keys = _keys(span)
-        if not keys:
-            return
+        """Take note of a span that has come, if it is a model call."""
+        if span.kind is LLM:
+            self._noted.append(span)
+
+    def _look_at_noted(self) -> None:
+        while self._noted:
+            span = self._noted.popleft()
+            if keys := _keys(span):
+                self._remember(span, keys)
+
+    def _remember(self, span: Span, keys: tuple[Likeness, ...]) -> None:
         seen = Seen(
             *(span.trace_id, span.started_ns, span.ended_ns, span.scope, span.response_id),
             span.parent_id is None,
@@ -116,6 +125,7 @@ class RecentCalls:
 
     def is_twin(self, call: Span) -> bool:
         """Judge a noted call that is alone in its trace; ask once for each."""
+        self._look_at_noted()
         alike = [seen for key in _keys(call) for seen in self._alike.get(key, ())]
         own = next((seen for seen in alike if seen.trace_id == call.trace_id), None)
         if own is None:

@@ -236,3 +236,44 @@ def test_a_folded_series_is_not_had_by_its_own_name() -> None:
 
     assert not registry.has(m.RUNS, ("w", "ok"))
     assert registry.has(m.RUNS, (OTHER, "ok"))
+
+
+# --- series that are looked up once ---------------------------------------------------------
+
+
+class Pair:
+    """Two series that are raised together."""
+
+    def __init__(self, registry: Registry, labels: Labels) -> None:
+        self.counter = registry.number(m.RUNS, (*labels, "ok"))
+        self.gauge = registry.number(m.ACTIVE_RUNS, labels)
+
+
+def test_what_is_raised_together_is_made_once() -> None:
+    registry = Registry()
+    for _ in range(3):
+        registry.together(Pair, W).counter.value += 1
+
+    assert registry.together(Pair, W) is registry.together(Pair, W)
+    assert {("w", "ok"): 3.0} == values(registry, m.RUNS)
+    assert {W: 0.0} == values(registry, m.ACTIVE_RUNS)
+
+
+def test_folded_labels_are_not_remembered_and_each_update_counts() -> None:
+    registry = Registry(CardinalityGuard(max_values=1))
+    for name in ("kept", "a", "b", "a"):
+        registry.together(Pair, (name,)).counter.value += 1
+
+    assert registry.together(Pair, ("kept",)) is registry.together(Pair, ("kept",))
+    assert registry.together(Pair, ("a",)) is not registry.together(Pair, ("a",))
+    assert {("kept", "ok"): 1.0, (OTHER, "ok"): 3.0} == values(registry, m.RUNS)
+    assert {("workflow",): 2.0 * (3 + 2)} == values(registry, m.LABEL_OVERFLOWS)
+
+
+def test_a_forked_child_looks_up_its_own_series() -> None:
+    registry = Registry()
+    registry.together(Pair, W).counter.value += 1
+    registry.reset_after_fork()
+    registry.together(Pair, W).counter.value += 1
+
+    assert {("w", "ok"): 1.0} == values(registry, m.RUNS)

@@ -1,5 +1,6 @@
 """Spans of one trace, in any order, become runs: who belongs where, what counts, how it ended."""
 
+import gc
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -153,6 +154,25 @@ class TestMembership:
             span("d", Kind.AGENT),
         ]
         assert [["d"], ["a", "b"], ["c"]] == [ids(folded) for folded in fold(spans)]
+
+    def test_what_is_below_a_circle_stays_below_it(self) -> None:
+        spans = [
+            llm("early", "b"),
+            span("b", Kind.AGENT, "a", at=2),
+            span("c", Kind.AGENT, "b", at=3),
+            span("a", Kind.AGENT, "c", at=1),
+        ]
+        assert [["early", "a", "b", "c"]] == [ids(folded) for folded in fold(spans)]
+
+    def test_nothing_is_left_to_the_garbage_collector(self) -> None:
+        spans = [span("flow", Kind.RUN), span("a", Kind.AGENT, "flow"), llm("one", "a")]
+        gc.collect()
+        gc.disable()
+        try:
+            fold(spans)
+            assert 0 == gc.collect()
+        finally:
+            gc.enable()
 
     @given(st.randoms(use_true_random=False))
     def test_order_and_repetition_do_not_matter(self, chance: random.Random) -> None:

@@ -119,9 +119,12 @@ def test_memory_is_bounded() -> None:
     recent = RecentCalls()
     for number in range(MAX_RECENT + 10):
         recent.note(call(f"t{number}", 10, 90, usage=Usage(number % 7, 1)))
-    assert MAX_RECENT == len(recent._seen) == sum(map(len, recent._alike.values()))
+    assert MAX_RECENT == len(recent._noted)
     recent.note(TWO)
     assert not recent.is_twin(TWO)
+    assert MAX_RECENT == len(recent._seen)
+    keys = sum(len(seen.keys) for seen in recent._seen)
+    assert keys == sum(map(len, recent._alike.values()))
 
 
 def test_of_siblings_in_a_trace_the_one_that_knows_less_is_dropped() -> None:

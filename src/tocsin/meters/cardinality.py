@@ -37,6 +37,8 @@ class CardinalityGuard:
         self._combinations: dict[tuple[str, ...], set[tuple[str, ...]]] = {}
         self.overflows: dict[str, int] = {}
         """Label -> how many updates were folded."""
+        self.folded = 0
+        """Updates of which any label was folded."""
 
     def fold(
         self, labels: tuple[str, ...], values: tuple[str, ...], *, counted: bool = True
@@ -47,6 +49,7 @@ class CardinalityGuard:
         """
         folded = self._fold_combination(labels, tuple(map(self._fold, labels, values)))
         if counted and folded != values:
+            self.folded += 1
             for label, before, after in zip(labels, values, folded, strict=True):
                 if before != after:
                     self.overflows[label] = self.overflows.get(label, 0) + 1

@@ -1,15 +1,16 @@
 """Spans and runs -> the catalogue's metrics."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 
 from tocsin.meters import catalogue as m
 from tocsin.meters.catalogue import Metric
 from tocsin.meters.registry import Registry
+from tocsin.meters.series import ModelSeries, RunSeries, ToolSeries
 from tocsin.model.finding import Finding, Signal
 from tocsin.model.label import UNKNOWN
-from tocsin.model.run import Breach, Outcome, Run
-from tocsin.model.span import Cost, ErrorClass, Kind, Observation, Span, Usage
+from tocsin.model.run import Breach, Run
+from tocsin.model.span import TOOL, Kind, Observation
 
 __all__ = ["Recorder"]
 
@@ -27,6 +28,13 @@ class Recorder:
         self._registry = registry
         self._newest_data_ns: dict[str, int] = {}
         self.watch_signals(Signal)
+        self._counts: dict[Kind, Callable[[Observation], None]] = {
+            Kind.LLM: self._call,
+            Kind.EMBEDDING: self._call,
+            Kind.TOOL: self._tool,
+            Kind.HANDOFF: self._handoff,
+            Kind.GUARDRAIL: self._guardrail,
+        }
 
     def watch_signals(self, signals: Iterable[Signal]) -> None:
         """Say which signals are watched for: of others there is nothing to count, not even 0."""
@@ -37,47 +45,25 @@ class Recorder:
     def run_started(self, run: Run) -> None:
         """Create the series of a workflow's outcomes and signals."""
         with self._registry.updating():
-            if not self._registry.has(m.RUNS, (run.workflow, Outcome.OK)):
-                for outcome in Outcome:
-                    self._registry.add(m.RUNS, (run.workflow, outcome), 0)
-            for signal in self._signals:
-                self._registry.add(m.QUALITY_SIGNALS, (signal, run.workflow), 0)
+            self._registry.together(RunSeries, (run.workflow,)).start(self._signals)
 
     def work_started(self, kind: Kind, name: str, workflow: str) -> None:
         """Create a tool's error series before its first call can fail."""
-        if kind is Kind.TOOL:
+        if kind is TOOL:
             with self._registry.updating():
-                self._registry.add(m.TOOL_ERRORS, (name, workflow), 0)
-                self._registry.add(m.TOOL_RETRIES, (name, workflow), 0)
-                if self._watches_results:
-                    self._registry.add(m.STALE_RESULTS, (name, workflow), 0)
+                self._tool_series(name, workflow)
 
     def span_ended(self, observation: Observation) -> None:
         """Count a finished span."""
-        with self._registry.updating():
-            match observation.span.kind:
-                case Kind.LLM | Kind.EMBEDDING:
-                    self._llm(observation)
-                case Kind.TOOL:
-                    self._tool(observation)
-                case Kind.HANDOFF:
-                    self._handoff(observation)
-                case Kind.GUARDRAIL:
-                    self._guardrail(observation)
+        count = self._counts.get(observation.span.kind)
+        if count is not None:
+            with self._registry.updating():
+                count(observation)
 
     def run_ended(self, run: Run, conversation_turns: int | None) -> None:
         """Count a finished run."""
-        workflow = (run.workflow,)
         with self._registry.updating():
-            self._registry.add(m.RUNS, (run.workflow, run.outcome or Outcome.UNKNOWN))
-            self._registry.observe(m.RUN_DURATION, workflow, run.duration_s)
-            self._registry.observe(m.RUN_TURNS, workflow, run.turns)
-            if run.total_tokens:
-                self._registry.observe(m.RUN_TOKENS, workflow, run.total_tokens)
-            if run.known_cost_usd is not None:
-                self._registry.observe(m.RUN_COST, workflow, float(run.known_cost_usd))
-            if conversation_turns is not None:
-                self._registry.observe(m.CONVERSATION_TURNS, workflow, conversation_turns)
+            self._registry.together(RunSeries, (run.workflow,)).end(run, conversation_turns)
 
     def breached(self, breach: Breach) -> None:
         """Count a passed limit, or what is done before it is."""
@@ -121,72 +107,26 @@ class Recorder:
         gauge(m.ACTIVE_COST_MAX, labels, max((run.cost_usd for run in active), default=0))
         gauge(m.ACTIVE_TOKENS_MAX, labels, max((run.total_tokens for run in active), default=0))
 
-    def _llm(self, observation: Observation) -> None:
-        span, workflow = observation.span, observation.workflow
-        model, provider = span.model or UNKNOWN, observation.provider or UNKNOWN
-        if span.calls:
-            self._registry.observe(m.LLM_DURATION, (model, workflow), span.duration_s)
-            self._calls((provider, model, workflow), span)
-        if span.first_token_s is not None:
-            self._registry.observe(m.FIRST_TOKEN, (model, workflow), span.first_token_s)
-        # A failed call used no tokens that anyone reports; one that was cut off did.
-        is_missing = span.usage is None and span.error in (None, ErrorClass.CANCELLED)
-        self._registry.add(m.USAGE_MISSING, (model, workflow), int(is_missing))
-        unpriced = span.usage.total_tokens if span.usage and observation.cost is None else 0
-        self._registry.add(m.UNPRICED_TOKENS, (model, workflow), unpriced)
-        if span.usage is not None:
-            self._tokens(model, workflow, span.usage)
-        if observation.cost is not None:
-            self._costs(model, workflow, observation.cost)
+    def _call(self, observation: Observation) -> None:
+        span, provider = observation.span, observation.provider
+        labels = (provider or UNKNOWN, span.model or UNKNOWN, observation.workflow)
+        self._registry.together(ModelSeries, labels).count(span, observation.cost)
 
-    def _calls(self, labels: tuple[str, ...], span: Span) -> None:
-        if not self._registry.has(m.LLM_CALLS, labels):
-            for error in ErrorClass:
-                self._registry.add(m.LLM_ERRORS, (*labels, error), 0)
-        self._registry.add(m.LLM_CALLS, labels, span.calls)
-        if span.error is not None:
-            self._registry.add(m.LLM_ERRORS, (*labels, span.error))
-
-    def _tokens(self, model: str, workflow: str, usage: Usage) -> None:
-        add = self._registry.add
-        is_new = not self._registry.has(m.TOKENS, (model, "input", workflow))
-        add(m.TOKENS, (model, "input", workflow), usage.input_tokens)
-        add(m.TOKENS, (model, "output", workflow), usage.output_tokens)
-        for detail, tokens in (
-            ("cache_read", usage.cache_read_tokens),
-            ("cache_write", usage.cache_write_tokens),
-            ("reasoning", usage.reasoning_tokens),
-        ):
-            if tokens or is_new:
-                add(m.TOKEN_DETAILS, (model, detail, workflow), tokens)
-
-    def _costs(self, model: str, workflow: str, cost: Cost) -> None:
-        is_new = not self._registry.has(m.COST, (model, workflow, "input"))
-        for cost_type, usd in (
-            ("input", cost.input),
-            ("output", cost.output),
-            ("cache_read", cost.cache_read),
-            ("cache_write", cost.cache_write),
-        ):
-            if usd or is_new:
-                self._registry.add(m.COST, (model, workflow, cost_type), usd)
+    def _tool_series(self, name: str, workflow: str) -> ToolSeries:
+        series = self._registry.together(ToolSeries, (name, workflow))
+        if self._watches_results:
+            series.watch_results()
+        return series
 
     def _tool(self, observation: Observation) -> None:
-        span = observation.span
-        labels = (span.name, observation.workflow)
-        failed = span.error not in (None, ErrorClass.CANCELLED)
-        self._registry.observe(m.TOOL_DURATION, labels, span.duration_s)
-        self._registry.add(m.TOOL_ERRORS, labels, int(failed))
-        self._registry.add(m.TOOL_RETRIES, labels, int(observation.retry))
-        self._freshness(observation, labels)
+        self._tool_series(observation.span.name, observation.workflow).count(observation)
+        if observation.dated is not None:
+            self._date(observation)
 
-    def _freshness(self, observation: Observation, labels: tuple[str, str]) -> None:
-        if self._watches_results:
-            self._registry.add(m.STALE_RESULTS, labels, int(observation.stale is not None))
-        if observation.dated is None:
-            return
-        self._registry.add(m.UNDATED_RESULTS, labels, int(not observation.dated))
+    def _date(self, observation: Observation) -> None:
         result, tool = observation.span.result, observation.span.name
+        labels = (tool, observation.workflow)
+        self._registry.add(m.UNDATED_RESULTS, labels, int(not observation.dated))
         if result is not None and result.data_ns is not None:
             newest_ns = max(result.data_ns, self._newest_data_ns.get(tool, 0))
             self._newest_data_ns[tool] = newest_ns

@@ -3,18 +3,28 @@
 import threading
 from bisect import bisect_left
 from collections import defaultdict
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from decimal import Decimal
-from typing import TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
 from tocsin.meters.cardinality import CardinalityGuard
 from tocsin.meters.catalogue import LABEL_OVERFLOWS, Metric
 
-__all__ = ["Amount", "Distribution", "Family", "Labels", "Registry"]
+__all__ = ["Amount", "Distribution", "Family", "Labels", "Number", "Registry"]
 
 Amount: TypeAlias = int | float | Decimal
+
+
+class Number:
+    """A counter's or gauge's state."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Amount = 0) -> None:
+        self.value = value
 
 
 class Distribution(msgspec.Struct):
@@ -23,8 +33,14 @@ class Distribution(msgspec.Struct):
     counts: list[int]
     sum: float = 0.0
 
+    def add(self, value: float, bounds: Sequence[float]) -> None:
+        """Add an observation; bounds: the buckets' upper ones, without +Inf."""
+        self.counts[bisect_left(bounds, value)] += 1
+        self.sum += value
+
 
 Labels: TypeAlias = tuple[str, ...]
+Together = TypeVar("Together")
 
 
 class Family(msgspec.Struct, frozen=True):
@@ -43,8 +59,9 @@ class Registry:
 
     def __init__(self, guard: CardinalityGuard | None = None) -> None:
         self._guard = guard or CardinalityGuard()
-        self._numbers: defaultdict[Metric, dict[Labels, Amount]] = defaultdict(dict)
+        self._numbers: defaultdict[Metric, dict[Labels, Number]] = defaultdict(dict)
         self._distributions: defaultdict[Metric, dict[Labels, Distribution]] = defaultdict(dict)
+        self._together: defaultdict[Callable[..., Any], dict[Labels, Any]] = defaultdict(dict)
         self._lock = threading.Lock()
 
     def updating(self) -> AbstractContextManager[object]:
@@ -55,34 +72,51 @@ class Registry:
         """Whether a counter or gauge has a series of its own for these labels."""
         return labels in self._numbers.get(metric, ())
 
-    def add(self, metric: Metric, labels: Labels, amount: Amount = 1) -> None:
-        """Raise a counter; 0 creates its series, so that the first real raise is visible."""
+    def number(self, metric: Metric, labels: Labels) -> Number:
+        """Return a counter's or gauge's series, made at 0: so the first real raise is visible."""
         series = self._numbers[metric]
-        value = series.get(labels)
-        if value is None:
+        number = series.get(labels)
+        if number is None:
             labels = self._guard.fold(metric.labels, labels)
-            value = series.get(labels, 0)
-        series[labels] = value + amount  # type: ignore[operator]
+            number = series.setdefault(labels, Number())
+        return number
+
+    def distribution(self, metric: Metric, labels: Labels) -> Distribution:
+        """Return a histogram's series, made empty where there is none."""
+        series = self._distributions[metric]
+        distribution = series.get(labels)
+        if distribution is None:
+            labels = self._guard.fold(metric.labels, labels)
+            empty = Distribution([0] * (len(metric.buckets) + 1))
+            distribution = series.setdefault(labels, empty)
+        return distribution
+
+    def together(self, make: Callable[["Registry", Labels], Together], labels: Labels) -> Together:
+        """Return `make(registry, labels)`, which looks series up, as it was made first.
+
+        Where labels were folded it is made anew each time, so that each update is counted as one
+        that was folded, and what differs with every run is not remembered.
+        """
+        made: dict[Labels, Together] = self._together[make]
+        found = made.get(labels)
+        if found is None:
+            folded = self._guard.folded
+            found = make(self, labels)
+            if self._guard.folded == folded:
+                made[labels] = found
+        return found
+
+    def add(self, metric: Metric, labels: Labels, amount: Amount = 1) -> None:
+        """Raise a counter; 0 only creates its series."""
+        self.number(metric, labels).value += amount  # type: ignore[operator]
 
     def set(self, metric: Metric, labels: Labels, value: Amount) -> None:
         """Set a gauge, or a counter that is kept elsewhere."""
-        series = self._numbers[metric]
-        if labels not in series:
-            labels = self._guard.fold(metric.labels, labels)
-        series[labels] = value
+        self.number(metric, labels).value = value
 
     def observe(self, metric: Metric, labels: Labels, value: float) -> None:
         """Add an observation to a histogram."""
-        distribution = self._distributions[metric].get(labels)
-        if distribution is None:
-            distribution = self._new_distribution(metric, labels)
-        distribution.counts[bisect_left(metric.buckets, value)] += 1
-        distribution.sum += value
-
-    def _new_distribution(self, metric: Metric, labels: Labels) -> Distribution:
-        labels = self._guard.fold(metric.labels, labels)
-        empty = Distribution([0] * (len(metric.buckets) + 1))
-        return self._distributions[metric].setdefault(labels, empty)
+        self.distribution(metric, labels).add(value, metric.buckets)
 
     def fold(self, metric: Metric, labels: Labels) -> Labels:
         """Labels under which an update would be counted."""
@@ -103,6 +137,7 @@ class Registry:
         """Forget everything: a forked child counts for itself, and owns none of our locks."""
         self._lock = threading.Lock()
         self._guard.reset()
+        self._together.clear()
         self._numbers.clear()
         self._distributions.clear()
 
@@ -110,7 +145,7 @@ class Registry:
         numbers = self._numbers.get(metric, {})
         return Family(
             metric,
-            {labels: float(value) for labels, value in numbers.items()},
+            {labels: float(number.value) for labels, number in numbers.items()},
             {
                 labels: Distribution(found.counts.copy(), found.sum)
                 for labels, found in self._distributions.get(metric, {}).items()
@@ -119,4 +154,4 @@ class Registry:
 
     def _count_overflows(self) -> None:
         for label, count in self._guard.overflows.items():
-            self._numbers[LABEL_OVERFLOWS][label,] = count
+            self._numbers[LABEL_OVERFLOWS][label,] = Number(count)

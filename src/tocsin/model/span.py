@@ -2,12 +2,19 @@
 
 from decimal import Decimal
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 
 from tocsin.model.run import Outcome
 
 __all__ = [
+    "AGENT",
+    "GUARDRAIL",
+    "HANDOFF",
+    "LLM",
+    "OTHER",
+    "TOOL",
     "Cost",
     "ErrorClass",
     "Kind",
@@ -37,6 +44,15 @@ class Kind(StrEnum):
     HANDOFF = "handoff"
     GUARDRAIL = "guardrail"
     OTHER = "other"
+
+
+AGENT: Final = Kind.AGENT
+GUARDRAIL: Final = Kind.GUARDRAIL
+HANDOFF: Final = Kind.HANDOFF
+LLM: Final = Kind.LLM
+OTHER: Final = Kind.OTHER
+TOOL: Final = Kind.TOOL
+"""For what looks at every span: before Python 3.12, to look a member up is to call a function."""
 
 
 class ErrorClass(StrEnum):

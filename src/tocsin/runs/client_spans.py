@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from tocsin.model.span import Kind, Span, Usage
+from tocsin.model.span import LLM, Span, Usage
 
 __all__ = ["ClientSpans"]
 
@@ -34,25 +34,33 @@ class Recent:
     """The last calls, by service and model."""
 
     def __init__(self) -> None:
+        self._noted: deque[Span] = deque(maxlen=MAX_RECENT)
+        """Not looked at yet: most senders' clients report nothing."""
         self._order: deque[Key] = deque()
         self._calls: dict[Key, deque[Span]] = {}
 
     def add(self, call: Span) -> None:
-        key = (call.service, call.model)
-        self._order.append(key)
-        self._calls.setdefault(key, deque()).append(call)
-        if len(self._order) > MAX_RECENT:
-            self._forget_oldest()
+        self._noted.append(call)
 
     def has_like(self, call: Span) -> bool:
         """Whether any is of the same service and model."""
-        return (call.service, call.model) in self._calls
+        return (call.service, call.model) in self._by_key()
 
     def same_as(self, call: Span) -> Span | None:
         """The last one that is the same call as another scope's."""
-        calls = self._calls.get((call.service, call.model), ())
+        calls = self._by_key().get((call.service, call.model), ())
         last = islice(reversed(calls), MAX_LOOKED_AT)
         return next((other for other in last if _is_same(other, call)), None)
+
+    def _by_key(self) -> dict[Key, deque[Span]]:
+        while self._noted:
+            call = self._noted.popleft()
+            key = (call.service, call.model)
+            self._order.append(key)
+            self._calls.setdefault(key, deque()).append(call)
+            if len(self._order) > MAX_RECENT:
+                self._forget_oldest()
+        return self._calls
 
     def _forget_oldest(self) -> None:
         key = self._order.popleft()
@@ -74,12 +82,14 @@ class ClientSpans:
 
     def note(self, span: Span) -> bool:
         """Take note of a span that has come, if it is a model call; True if a client's own."""
-        if span.kind is not Kind.LLM:
+        if span.kind is not LLM:
             return False
-        is_client = span.scope.startswith(CLIENT)
-        (self._clients if is_client else self._others).add(span)
-        self._has_clients |= is_client
-        return is_client
+        if not span.scope.startswith(CLIENT):
+            self._others.add(span)
+            return False
+        self._clients.add(span)
+        self._has_clients = True
+        return True
 
     def without_repeats(self, spans: Mapping[str, Span]) -> list[Span]:
         """A trace's spans without those that repeat another's call; that one learns what they knew.
@@ -90,7 +100,7 @@ class ClientSpans:
             return list(spans.values())
         kept: list[Span] = []
         for span in spans.values():
-            if span.kind is not Kind.LLM or not self._clients.has_like(span):
+            if span.kind is not LLM or not self._clients.has_like(span):
                 kept.append(span)
             elif (known := self._keep(span, spans)) is not None:
                 kept.append(known)
@@ -125,7 +135,7 @@ class ClientSpans:
 
 def _is_inside_call(span: Span, spans: Mapping[str, Span]) -> bool:
     parent = spans.get(span.parent_id) if span.parent_id else None
-    return parent is not None and parent.kind is Kind.LLM
+    return parent is not None and parent.kind is LLM
 
 
 def _is_same(one: Span, two: Span) -> bool:

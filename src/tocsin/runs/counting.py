@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from tocsin.model.span import Kind
+from tocsin.model.span import TOOL, Kind
 from tocsin.runs.tree import CALLS, FRAMES, Node
 from tocsin.runs.twins import find_siblings
 
@@ -13,36 +13,42 @@ ALWAYS: Final = frozenset({Kind.GUARDRAIL, Kind.RETRIEVAL, Kind.EVALUATOR, Kind.
 
 def find_work(nodes: list[Node]) -> set[Node]:
     """Choose the spans of a trace that count; nodes have parents before their children."""
-    work = {node for node in nodes if node.span.kind in ALWAYS}
-    work |= {node for node in nodes if node.span.kind is Kind.TOOL and not _repeats_tool(node)}
-    calls = _without_same_answers(_distinct_calls(nodes))
-    twins = find_siblings(node.span for node in calls)
-    work |= {node for node in calls if node.span.span_id not in twins}
+    work: set[Node] = set()
+    calls: list[Node] = []
+    for node in nodes:
+        if node.kind in CALLS:
+            calls.append(node)
+        elif node.kind in ALWAYS or (node.kind is TOOL and not _repeats_tool(node)):
+            work.add(node)
+    distinct = _without_same_answers(_distinct_calls(calls))
+    twins = find_siblings([node.span for node in distinct])
+    work.update(node for node in distinct if node.span.span_id not in twins)
     return work | _own_usage(nodes)
 
 
 def _repeats_tool(node: Node) -> bool:
     """A tool right inside of a tool of the same name: a framework's span and a protocol's."""
     outer = node.container
-    return outer is not None and (outer.span.kind, outer.span.name) == (Kind.TOOL, node.span.name)
+    return outer is not None and outer.kind is TOOL and outer.span.name == node.span.name
 
 
-def _distinct_calls(nodes: list[Node]) -> list[Node]:
-    """Calls, of those inside of each other only one: two instrumentors saw the same.
+def _distinct_calls(calls: list[Node]) -> list[Node]:
+    """Of calls inside of each other only one: two instrumentors saw the same.
 
     The outer one counts, as it covers the caller's whole wait; unless it succeeded without
     telling tokens, and one inside of it tells them.
     """
     outermost: list[Node] = []
     within: dict[Node, list[Node]] = {}
-    for node in nodes:
-        if node.span.kind in CALLS:
-            outer = node.container
-            is_inner = outer is not None and outer.span.kind is node.span.kind
-            (within.setdefault(outer, []) if is_inner and outer else outermost).append(node)
+    for node in calls:
+        outer = node.container
+        if outer is not None and outer.kind is node.kind:
+            within.setdefault(outer, []).append(node)
+        else:
+            outermost.append(node)
     if not within:
         return outermost
-    telling = _tell_tokens(nodes, within)
+    telling = _tell_tokens(calls, within)
     chosen, pending = [], outermost
     while pending:
         node = pending.pop()
@@ -55,19 +61,20 @@ def _distinct_calls(nodes: list[Node]) -> list[Node]:
     return chosen
 
 
-def _tell_tokens(nodes: list[Node], within: dict[Node, list[Node]]) -> set[Node]:
+def _tell_tokens(calls: list[Node], within: dict[Node, list[Node]]) -> set[Node]:
     """Calls whose tokens are known by themselves or by a call inside of them."""
     telling: set[Node] = set()
-    for node in reversed(nodes):
-        if node.span.kind in CALLS and (
-            node.span.usage is not None or any(call in telling for call in within.get(node, ()))
-        ):
+    for node in reversed(calls):
+        if node.span.usage is not None or any(call in telling for call in within.get(node, ())):
             telling.add(node)
     return telling
 
 
 def _without_same_answers(calls: list[Node]) -> list[Node]:
     """Keep one call of those with the same response id, best one that knows its tokens."""
+    answers = [node.span.response_id for node in calls if node.span.response_id is not None]
+    if len(set(answers)) == len(answers):
+        return calls
     kept = []
     by_answer: dict[str, Node] = {}
     for node in sorted(calls, key=lambda node: (node.span.usage is None, node.span.started_ns)):
@@ -84,14 +91,13 @@ def _own_usage(nodes: list[Node]) -> set[Node]:
     """
     covered: set[Node] = set()
     own: set[Node] = set()
-    if not any(node.span.usage is not None for node in nodes if node.span.kind in FRAMES):
+    if not any(node.span.usage is not None for node in nodes if node.kind in FRAMES):
         return own
     for node in reversed(nodes):
-        span = node.span
-        if span.kind in FRAMES and span.usage is not None and node not in covered:
-            own.add(node)
+        if node.kind in CALLS:
             covered.add(node)
-        elif span.kind in CALLS:
+        elif node.kind in FRAMES and node.span.usage is not None and node not in covered:
+            own.add(node)
             covered.add(node)
         if node in covered and node.parent is not None:
             covered.add(node.parent)

@@ -3,7 +3,7 @@
 from typing import Final
 
 from tocsin.model.run import Outcome
-from tocsin.model.span import ErrorClass, Kind
+from tocsin.model.span import AGENT, GUARDRAIL, LLM, OTHER, ErrorClass
 from tocsin.runs.outcome import derive_outcome
 from tocsin.runs.tree import Node
 
@@ -11,21 +11,21 @@ __all__ = ["find_outcome"]
 
 SILENT_SCOPE: Final = "openai_agents"
 """Part of the scopes that report the OpenAI Agents SDK."""
-STARTS_WORK: Final = frozenset(Kind) - {Kind.OTHER}
 
 
 def find_outcome(root: Node, nodes: list[Node]) -> Outcome:
     """Decide a run's outcome.
 
-    root: the span that stands for the run; nodes: all spans of the run, the root included. A
-    failure below the root ended the run if no further work began after it: otherwise somebody
-    dealt with it. Failures of tools, and inside of tools, never end a run by themselves.
+    root: the span that stands for the run; nodes: all spans of the run, the root included, in the
+    order they began. A failure below the root ended the run if no further work began after it:
+    otherwise somebody dealt with it. Failures of tools, and inside of tools, never end a run by
+    themselves.
     """
     signals: set[Outcome] = set()
     if root.span.error is not None:
         signals.add(_signal(root) or Outcome.ERROR)
-    outer = [node for node in nodes if not node.nested and node.span.kind in STARTS_WORK]
-    last_start_ns = max((node.span.started_ns for node in outer), default=0)
+    outer = [node for node in nodes if not node.nested and node.kind is not OTHER]
+    last_start_ns = outer[-1].span.started_ns if outer else 0
     for node in outer:
         if node is root or node.span.ended_ns < last_start_ns:
             continue
@@ -40,15 +40,15 @@ def _signal(node: Node) -> Outcome | None:
     span = node.span
     if span.outcome is not None:
         return span.outcome
-    if span.kind is Kind.GUARDRAIL:
+    if node.kind is GUARDRAIL:
         return Outcome.GUARDRAIL if span.triggered else None
-    if span.kind is Kind.LLM and span.error not in (None, ErrorClass.CANCELLED):
+    if node.kind is LLM and span.error is not None and span.error is not ErrorClass.CANCELLED:
         return Outcome.ERROR
     return None
 
 
 def _is_openai_agents(nodes: list[Node]) -> bool:
-    return any(SILENT_SCOPE in node.span.scope for node in nodes)
+    return any(SILENT_SCOPE in scope for scope in {node.span.scope for node in nodes})
 
 
 def _unsaid(outer: list[Node], last_start_ns: int) -> set[Outcome]:
@@ -58,8 +58,8 @@ def _unsaid(outer: list[Node], last_start_ns: int) -> set[Outcome]:
     an agent that asked no model; and a call of an unknown tool, after which the last that
     happened is a model asking for a tool.
     """
-    agents = [node for node in outer if node.span.kind is Kind.AGENT]
-    calls = [node for node in outer if node.span.kind is Kind.LLM]
+    agents = [node for node in outer if node.kind is AGENT]
+    calls = [node for node in outer if node.kind is LLM]
     if agents and not calls:
         return {Outcome.GUARDRAIL}
     last = max(calls, key=lambda node: node.span.started_ns, default=None)

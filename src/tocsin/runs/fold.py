@@ -1,20 +1,21 @@
 """All known spans of a trace -> its runs: who belongs where, what counts, how it ended."""
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from itertools import chain, islice
+from operator import attrgetter
 from typing import Final
 
 import msgspec
 
 from tocsin.model.label import UNKNOWN
 from tocsin.model.run import Run
-from tocsin.model.span import ErrorClass, Kind, Span
+from tocsin.model.span import AGENT, GUARDRAIL, HANDOFF, LLM, TOOL, ErrorClass, Kind, Span
 from tocsin.runs.counting import find_work
 from tocsin.runs.ending import find_outcome
 from tocsin.runs.reported import WORK, reported_runs, total
 from tocsin.runs.retries import RetryWatch
-from tocsin.runs.tree import CALLS, FRAMES, Node, build_tree
+from tocsin.runs.tree import BEGUN, CALLS, FRAMES, Node, build_tree
 
 __all__ = ["FoldedRun", "Placed", "fold"]
 
@@ -22,6 +23,7 @@ STRUCTURE: Final = frozenset({Kind.STEP, Kind.OTHER})
 TOLD_BY_OTHERS: Final = frozenset({Kind.HANDOFF, Kind.GUARDRAIL})
 MAX_AROUND: Final = 64
 """Spans above a run in which its conversation is looked for."""
+PLACE: Final = attrgetter("place")
 TRIPPED: Final = "guardrail"
 """Attribute in which a source keeps the name of the guardrail that stopped a span."""
 
@@ -34,8 +36,6 @@ class Placed(msgspec.Struct, frozen=True, gc=False):
     """It is work; of spans that report the same call, only one is."""
     retry: bool
     """A tool or model called again after it failed, or a tool with the same arguments."""
-    nested: bool
-    """Inside of a tool."""
 
 
 class FoldedRun(msgspec.Struct, frozen=True):
@@ -66,31 +66,27 @@ def fold(spans: Sequence[Span]) -> list[FoldedRun]:
 def _fold_reported(run_id: str, spans: list[Span]) -> FoldedRun:
     run, is_reported = total(run_id, spans)
     placed = [
-        Placed(span, counted=span.kind in WORK, retry=span.is_retry, nested=False)
-        for span in sorted(spans, key=lambda span: (span.started_ns, span.span_id))
+        Placed(span, counted=span.kind in WORK, retry=span.is_retry)
+        for span in sorted(spans, key=BEGUN)
     ]
     return FoldedRun(run=run, root=placed[0].span, spans=placed, reported=is_reported)
 
 
 def _fold(spans: Sequence[Span]) -> list[FoldedRun]:
     nodes = build_tree(spans)
-    members: dict[Node, list[Node]] = {}
+    members: dict[str, list[Node]] = {}
     for node in nodes:
-        members.setdefault(node.run_root, []).append(node)
+        members.setdefault(node.root_id, []).append(node)
     work = find_work(nodes)
-    holders = _around(members)
-    runs = [
-        _fold_run(root, inside, work)
-        for root, inside in members.items()
-        if _is_run(inside, holders)
-    ]
+    holders = _around(members.values()) if len(members) > 1 else frozenset[Node]()
+    runs = [_fold_run(inside, work) for inside in members.values() if _is_run(inside, holders)]
     return sorted(runs, key=lambda folded: (folded.run.started_ns, folded.run.run_id))
 
 
-def _around(roots: Iterable[Node]) -> set[Node]:
-    """All spans that runs are inside of."""
+def _around(runs: Iterable[list[Node]]) -> set[Node]:
+    """All spans that runs are inside of; the first of each run's is its root."""
     around: set[Node] = set()
-    for root in roots:
+    for root, *_ in runs:
         for outer in root.above():
             if outer in around:
                 break
@@ -98,15 +94,17 @@ def _around(roots: Iterable[Node]) -> set[Node]:
     return around
 
 
-def _is_run(inside: list[Node], holders: set[Node]) -> bool:
-    kinds = {node.span.kind for node in inside}
+def _is_run(inside: list[Node], holders: Set[Node]) -> bool:
+    kinds = {node.kind for node in inside}
     if kinds - STRUCTURE:
         return True
     return Kind.STEP in kinds and not any(node in holders for node in inside)
 
 
-def _fold_run(root: Node, inside: list[Node], work: set[Node]) -> FoldedRun:
-    inside.sort(key=lambda node: (node.span.started_ns, node.span.span_id))
+def _fold_run(inside: list[Node], work: set[Node]) -> FoldedRun:
+    """inside: the spans of the run, its root first."""
+    root = inside[0]
+    inside.sort(key=PLACE)
     span = root.span
     run = Run(
         run_id=span.span_id,
@@ -120,30 +118,33 @@ def _fold_run(root: Node, inside: list[Node], work: set[Node]) -> FoldedRun:
     )
     counted = [node for node in inside if node in work]
     for node in counted:
-        _add(run, node.span)
-    run.turns = sum(node.span.kind is Kind.LLM and not node.nested for node in counted)
+        _add(run, node)
     retries = _find_retries(counted)
     completed = _complete(inside)
     placed: list[Placed] = []
     for node in inside:
         shown, counts = completed.get(node, node.span), node in work
-        if counts and shown.kind in FRAMES:
-            placed.append(Placed(shown, False, False, node.nested))
-            shown = msgspec.structs.replace(shown, kind=Kind.LLM, calls=0, error=None)
-        placed.append(Placed(shown, counts, node in retries, node.nested))
+        if counts and node.kind in FRAMES:
+            placed.append(Placed(shown, False, False))
+            shown = msgspec.structs.replace(shown, kind=LLM, calls=0, error=None)
+        placed.append(Placed(shown, counts, node in retries))
     return FoldedRun(run=run, root=span, spans=placed)
 
 
-def _add(run: Run, span: Span) -> None:
+def _add(run: Run, node: Node) -> None:
     """Add a counted span to its run's totals."""
-    run.llm_calls += span.calls if span.kind in CALLS else 0
-    run.tool_calls += span.kind is Kind.TOOL
-    run.handoffs += span.kind is Kind.HANDOFF
-    if span.usage is not None:
-        run.input_tokens += span.usage.input_tokens
-        run.output_tokens += span.usage.output_tokens
-    elif span.kind in CALLS:
-        run.usage_missing += span.error is None
+    span, usage = node.span, node.span.usage
+    if usage is not None:
+        run.input_tokens += usage.input_tokens
+        run.output_tokens += usage.output_tokens
+    if node.kind in CALLS:
+        run.llm_calls += span.calls
+        run.usage_missing += usage is None and span.error is None
+        run.turns += node.kind is LLM and not node.nested
+    elif node.kind is TOOL:
+        run.tool_calls += 1
+    elif node.kind is HANDOFF:
+        run.handoffs += 1
 
 
 def _workflow(root: Node, inside: list[Node]) -> str:
@@ -169,34 +170,34 @@ def _find_retries(counted: list[Node]) -> set[Node]:
     failed: dict[tuple[Node | None, str | None], int] = {}
     for node in counted:
         span = node.span
-        if span.kind is Kind.TOOL and watch.is_retry(span):
-            retries.add(node)
-        if span.kind is not Kind.LLM:
-            continue
-        beside = (node.parent, span.model)
-        if failed.pop(beside, span.started_ns + 1) <= span.started_ns:
-            retries.add(node)
-        if span.error not in (None, ErrorClass.CANCELLED):
-            failed[beside] = span.ended_ns
+        if node.kind is TOOL:
+            if watch.is_retry(span):
+                retries.add(node)
+        elif node.kind is LLM:
+            beside = (node.parent, span.model)
+            if failed.pop(beside, span.started_ns + 1) <= span.started_ns:
+                retries.add(node)
+            if span.error is not None and span.error is not ErrorClass.CANCELLED:
+                failed[beside] = span.ended_ns
     return retries
 
 
 def _complete(inside: list[Node]) -> dict[Node, Span]:
     """Spans with what others tell of them: ends of hand-offs, guardrails that tripped."""
-    if not any(node.span.kind in TOLD_BY_OTHERS for node in inside):
+    if not any(node.kind in TOLD_BY_OTHERS for node in inside):
         return {}
-    agents = [node.span for node in inside if node.span.kind is Kind.AGENT]
+    agents = [node.span for node in inside if node.kind is AGENT]
     tripped = {node.span.attributes.get(TRIPPED) for node in inside if node.span.error is not None}
     completed: dict[Node, Span] = {}
     for node in inside:
         span = node.span
-        if span.kind is Kind.HANDOFF:
+        if node.kind is HANDOFF:
             completed[node] = msgspec.structs.replace(
                 span,
                 from_agent=span.from_agent or (node.agent.span.name if node.agent else UNKNOWN),
                 to_agent=span.to_agent or _next_agent(span, agents),
             )
-        elif span.kind is Kind.GUARDRAIL and not span.triggered and span.name in tripped:
+        elif node.kind is GUARDRAIL and not span.triggered and span.name in tripped:
             completed[node] = msgspec.structs.replace(span, triggered=True)
     return completed
 

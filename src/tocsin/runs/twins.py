@@ -10,12 +10,12 @@ pairs, so a call is dropped only beside one that stays.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Final, TypeAlias
 
 import msgspec
 
-from tocsin.model.span import Kind, Span
+from tocsin.model.span import LLM, Span
 
 __all__ = ["RecentCalls", "find_siblings"]
 
@@ -29,16 +29,18 @@ MAX_RECENT: Final = 20_000
 """Calls of other traces that are remembered."""
 
 
-def find_siblings(calls: Iterable[Span]) -> set[str]:
+def find_siblings(calls: Sequence[Span]) -> set[str]:
     """Find calls of one trace that repeat another with the same parent; returns their span ids.
 
     Of two, the one without a response id is dropped, else the inner one.
     """
+    dropped: set[str] = set()
+    if len({call.scope for call in calls}) < 2:
+        return dropped
     groups: dict[Likeness, list[Span]] = {}
     for call in calls:
         if (likeness := _likeness(call)) is not None:
             groups.setdefault(likeness, []).append(call)
-    dropped: set[str] = set()
     for group in groups.values():
         if len({call.scope for call in group}) > 1:
             dropped |= _pair(sorted(group, key=lambda call: (call.started_ns, -call.ended_ns)))
@@ -86,14 +88,23 @@ class RecentCalls:
     """
 
     def __init__(self) -> None:
+        self._noted: deque[Span] = deque(maxlen=MAX_RECENT)
+        """Not looked at yet: most senders have no call that stands alone."""
         self._seen: deque[Seen] = deque()
         self._alike: dict[Likeness, deque[Seen]] = {}
 
     def note(self, span: Span) -> None:
-        """Take note of a span that has come, if it is a call that may have a twin."""
-        keys = _keys(span)
-        if not keys:
-            return
+        """Take note of a span that has come, if it is a model call."""
+        if span.kind is LLM:
+            self._noted.append(span)
+
+    def _look_at_noted(self) -> None:
+        while self._noted:
+            span = self._noted.popleft()
+            if keys := _keys(span):
+                self._remember(span, keys)
+
+    def _remember(self, span: Span, keys: tuple[Likeness, ...]) -> None:
         seen = Seen(
             *(span.trace_id, span.started_ns, span.ended_ns, span.scope, span.response_id),
             span.parent_id is None,
@@ -114,6 +125,7 @@ class RecentCalls:
 
     def is_twin(self, call: Span) -> bool:
         """Judge a noted call that is alone in its trace; ask once for each."""
+        self._look_at_noted()
         alike = [seen for key in _keys(call) for seen in self._alike.get(key, ())]
         own = next((seen for seen in alike if seen.trace_id == call.trace_id), None)
         if own is None:
@@ -155,7 +167,7 @@ def _keys(span: Span) -> tuple[Likeness, ...]:
 
 def _likeness(span: Span) -> Likeness | None:
     """What twins without a common id agree on; None where a span can be none."""
-    if span.kind is not Kind.LLM:
+    if span.kind is not LLM:
         return None
     model, usage = span.response_model or span.model, span.usage
     if usage is not None and span.error is None:

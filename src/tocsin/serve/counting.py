@@ -86,16 +86,18 @@ class RunCounter:
                 _add_cost(folded.run, span, cost)
             if span.span_id not in fresh:
                 continue
-            observation = Observation(
+            row = StoredSpan(
                 span=span,
                 workflow=folded.run.workflow,
+                run_id=run_id,
                 provider=provider,
                 cost=cost,
                 retry=placed.retry,
+                content=span.content,
             )
-            rows.append(StoredSpan.of(observation, run_id))
+            rows.append(row)
             if placed.counted:
-                self._span_ended(observation)
+                self._span_ended(row)
         return rows
 
     def _run_started(self, folded: FoldedRun) -> None:

@@ -9,7 +9,7 @@ from typing import Final, Protocol
 import msgspec
 
 from tocsin.model.run import Outcome, Run
-from tocsin.model.span import Cost, Observation, Span
+from tocsin.model.span import Observation
 
 __all__ = [
     "EVERYTHING",
@@ -41,36 +41,16 @@ NO_RUN: Final = ""
 """Run of spans that belong to none: what surrounds runs, and traces without any agent."""
 
 
-class StoredSpan(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A span with what Tocsin knows about it. Dollars are kept to 12 decimals."""
+class StoredSpan(Observation, frozen=True, kw_only=True, gc=False):
+    """A span as it is stored. Dollars are kept to 12 decimals.
 
-    span: Span
-    workflow: str
-    """Of the run; `span.workflow` is only what the span itself says."""
-    run_id: str | None = None
-    """None while its trace is not whole: its root may be yet to come. NO_RUN where it has none."""
-    provider: str | None = None
-    cost: Cost | None = None
-    retry: bool = False
-    content: dict[str, str] = {}
+    workflow: of the run; `span.workflow` is only what the span itself says. run_id: None while its
+    trace is not whole, as its root may be yet to come; NO_RUN where it has none. What was found
+    of a result's freshness is not kept.
+    """
+
+    content: dict[str, str] = msgspec.field(default_factory=dict)
     """Prompts, completions, arguments; the store drops them unless told to keep them."""
-
-    @classmethod
-    def of(
-        cls,
-        observation: Observation,
-        run_id: str | None,
-    ) -> "StoredSpan":
-        """Take what the pipeline observed."""
-        return cls(
-            span=observation.span,
-            workflow=observation.workflow,
-            run_id=run_id,
-            provider=observation.provider,
-            cost=observation.cost,
-            retry=observation.retry,
-            content=observation.span.content,
-        )
 
 
 class StoredRun(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,7 +1,7 @@
 """Small numbers for what spans and runs are grouped by, so that questions compare integers."""
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final, TypeAlias
 
 from arro3.core import Array, DataType, Table
 
@@ -19,16 +19,10 @@ LABELLED: Final = frozenset({Kind.LLM, Kind.EMBEDDING, Kind.TOOL, Kind.AGENT})
 NAMED: Final = frozenset({Kind.TOOL, Kind.AGENT})
 
 
-class Key(NamedTuple):
-    """What one label stands for: a row of `labels`."""
-
-    kind: str
-    workflow: str
-    name: str | None = None
-    model: str | None = None
-    agent: str | None = None
-    service: str | None = None
-    environment: str | None = None
+Key: TypeAlias = tuple[str, str, str | None, str | None, str | None, str | None, str | None]
+"""What one label stands for: the values of `FIELDS`."""
+FIELDS: Final = ("kind", "workflow", "name", "model", "agent", "service", "environment")
+"""Columns of `labels`."""
 
 
 class Labels:
@@ -51,8 +45,8 @@ class Labels:
         Whoever calls this must `forget` when the transaction fails.
         """
         if self._known is None:
-            rows = cursor.execute(f"SELECT {', '.join(Key._fields)}, label FROM labels").fetchall()
-            self._known = {Key(*row[:-1]): row[-1] for row in rows}
+            rows = cursor.execute(f"SELECT {', '.join(FIELDS)}, label FROM labels").fetchall()
+            self._known = {row[:-1]: row[-1] for row in rows}
         known, new = self._known, {}
         number = max(known.values(), default=0)
         for key in dict.fromkeys(keys):
@@ -70,31 +64,28 @@ class Labels:
 def key_of_span(stored: StoredSpan) -> Key | None:
     """Return what a span is grouped by; None for kinds that no question is about."""
     span = stored.span
-    if span.kind not in LABELLED:
+    kind = span.kind
+    if kind not in LABELLED:
         return None
-    name = span.name if span.kind in NAMED else None
-    values = (span.kind, stored.workflow, name, span.model, span.agent, span.service)
-    return Key._make((*values, span.environment))
+    name = span.name if kind in NAMED else None
+    place = (span.agent, span.service, span.environment)
+    return (kind, stored.workflow, name, span.model, *place)
 
 
 def key_of_run(stored: StoredRun) -> Key:
     """Return what a run is grouped by."""
-    return Key(
-        Kind.RUN.value,
-        stored.run.workflow,
-        service=stored.service,
-        environment=stored.environment,
-    )
+    place = (None, stored.service, stored.environment)
+    return (Kind.RUN.value, stored.run.workflow, None, None, *place)
 
 
 def _other(key: Key) -> Key:
-    return Key(key.kind, OTHER, OTHER, OTHER, OTHER)
+    return (key[0], OTHER, OTHER, OTHER, OTHER, None, None)
 
 
 def _insert(cursor: Cursor, labels: dict[Key, int]) -> None:
     columns = zip(*labels, strict=True)
     arrays = [text_array(list(values)) for values in columns]
     arrays.append(Array(list(labels.values()), DataType.int32()))
-    cursor.register("new_labels", Table.from_arrays(arrays, names=[*Key._fields, "label"]))
+    cursor.register("new_labels", Table.from_arrays(arrays, names=[*FIELDS, "label"]))
     cursor.execute("INSERT INTO labels BY NAME FROM new_labels")
     cursor.unregister("new_labels")

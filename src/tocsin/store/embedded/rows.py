@@ -178,9 +178,11 @@ def _cost_columns(costs: Sequence[Cost | None]) -> dict[str, Sequence[Any]]:
 
 
 def _cost_row(cost: Cost) -> Row:
-    row = tuple(map(_usd, (cost.total, *msgspec.structs.astuple(cost))))
+    total = cost.total
     # What cannot be written is unknown as a whole: a sum of the rest would look like a price.
-    return NO_COST if None in row else row
+    if not total.is_finite() or abs(total) >= MAX_USD:
+        return NO_COST
+    return tuple(map(str, (total, *msgspec.structs.astuple(cost))))
 
 
 def _read_usage(value: dict[str, Any]) -> Usage | None:

@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from tocsin.config.budgets import budget_contradictions
 from tocsin.config.document import Document, read_document
 from tocsin.config.document import Path as KeyPath
 from tocsin.config.settings import LATER, Settings
@@ -41,6 +42,7 @@ def parse_settings(text: str, name: str) -> Settings:
         except ValidationError as error:
             problems += _problems(error)
         problems += contradictions(document.content)
+        problems += budget_contradictions(document.content)
     else:
         problems.append(((), "write keys with values, such as `listen: 127.0.0.1:8001`"))
     if problems or settings is None:
@@ -74,7 +76,9 @@ def _advice(path: KeyPath, kind: str, message: str, given: Any) -> str:
     if kind == "value_error":
         return message.removeprefix("Value error, ")
     if kind == "missing":
-        return "is missing here"
+        return "is missing; write it too"
+    if kind in ("tuple_type", "list_type"):
+        return f"{given!r:.80} is not right here; write a list"
     if kind in ("model_type", "dict_type"):
         keys = ", ".join(_known_keys(path))
         return f"{given!r:.80} is not right here; write keys with values{keys and ': ' + keys}"

@@ -6,9 +6,11 @@ from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator, Field, field_validator
 
+from tocsin.config.budgets import BudgetEntry
 from tocsin.config.section import Section
 from tocsin.config.workflows import DEFAULT_DAYS, Workflow, kept_at_most
 from tocsin.errors import ConfigError, QueryError
+from tocsin.guard.budgets import Budget
 from tocsin.guard.limits import StopLimits
 from tocsin.model.address import Address
 from tocsin.model.moment import NS_PER_S, parse_duration
@@ -19,7 +21,7 @@ __all__ = ["LATER", "Content", "Otlp", "Retention", "Settings"]
 
 NS_PER_DAY: Final = 86_400 * NS_PER_S
 DUCKDB: Final = "duckdb://"
-LATER: Final = ("budgets", "rules", "alerting", "auth")
+LATER: Final = ("rules", "alerting", "auth")
 """Keys that this version does not know yet."""
 
 
@@ -93,6 +95,8 @@ class Settings(Section):
     """Model -> USD per million tokens by input, output, cache_read, cache_write, reasoning."""
     workflows: dict[str, Workflow] = Field(default_factory=dict)
     """Service levels and hard limits by workflow; "*": of all that have no entry."""
+    budgets: tuple[BudgetEntry, ...] = ()
+    """What may be spent per hour, day or month."""
 
     @property
     def slas(self) -> dict[str, WorkflowSLA]:
@@ -107,6 +111,11 @@ class Settings(Section):
     def stops(self) -> dict[str, StopLimits]:
         """Hard limits by workflow."""
         return {n: one.stop.limits for n, one in self.workflows.items() if one.stop is not None}
+
+    @property
+    def spending(self) -> list[Budget]:
+        """The budgets, as the rest of the program takes them."""
+        return [entry.budget for entry in self.budgets]
 
     @field_validator("prices")
     @classmethod

@@ -9,7 +9,6 @@ __all__ = ["parse_count", "parse_percentage", "parse_seconds", "parse_share", "p
 
 DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)?")
 UNIT_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
-PERCENT: Final = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 MONEY: Final = re.compile(r"\$?\s*(\d+(?:\.\d+)?)\s*(?:USD)?", re.I)
 PERCENTAGE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(%?)")
 MAX_SHARE: Final = 10
@@ -44,11 +43,8 @@ def parse_count(value: object) -> int | None:
 
 def parse_share(value: object) -> float | None:
     """Return a share above 0 and below 1 from 0.8, "80%" or "99.9 %"; None where it is not that."""
-    if isinstance(value, str):
-        match = PERCENT.fullmatch(value.strip())
-        value = float(Decimal(match[1]) / 100) if match else None
-    number = _positive(value)
-    return None if number is None or number >= 1 else float(number)
+    share = parse_percentage(value)
+    return None if share is None or share >= 1 else float(share)
 
 
 def parse_percentage(value: object) -> Decimal | None:

@@ -92,7 +92,7 @@ class Pipeline:
             case TraceEnd():
                 self.tracker.end_trace(record, now_mono_ns)
             case Breach():
-                self._raise([record])
+                self._raise([self.slas.explain(record)])
         self._finish_runs()
 
     def sweep(self) -> None:
@@ -109,6 +109,7 @@ class Pipeline:
         if is_new:
             self.slas.started(run)
             self._tell("run_started", run)
+        self.slas.began(run, start)
         self.quality.started(run, start)
         if start.kind in ANNOUNCED:
             self._tell("work_started", start.kind, start.name, run.workflow)
@@ -120,7 +121,7 @@ class Pipeline:
         self.tracker.fold(placement, span, observation.cost, now_mono_ns)
         self._tell("span_ended", observation)
         if opened is not None:
-            self._raise(self.slas.progressed(opened.run, span))
+            self._raise(self.slas.progressed(opened.run, span, observation.cost))
             self._report(self.quality.ended(opened.run, observation))
 
     def _observe(

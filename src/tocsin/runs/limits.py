@@ -15,7 +15,15 @@ from tocsin.model.span import Cost, Kind, Span, SpanStart
 from tocsin.runs.takers import Taker
 from tocsin.runs.tally import Tally, rank
 
-__all__ = ["ANY_WORKFLOW", "LIMITS", "SlaWatch", "WorkflowSLA", "breach_of", "is_broken"]
+__all__ = [
+    "ANY_WORKFLOW",
+    "LIMITS",
+    "SlaWatch",
+    "WorkflowSLA",
+    "breach_of",
+    "is_broken",
+    "level_of",
+]
 
 ANY_WORKFLOW: Final = "*"
 """Key of the SLA for every workflow that has none of its own."""
@@ -30,6 +38,7 @@ LIMITS: Final = {
 """Limit as it appears in metrics and messages -> field of WorkflowSLA."""
 
 FIRST: Final = "first_token"
+"""The limit that holds for each call, and not for what all of them take."""
 MAX_LATENCY_S: Final = 1e9
 """A limit above this, 31 years, is the same as none."""
 MAX_IDLE_DEADLINES: Final = 1_000
@@ -135,7 +144,7 @@ class SlaWatch:
 
     def sla_of(self, workflow: str) -> WorkflowSLA | None:
         """SLA that runs of a workflow are held to."""
-        return self._slas.get(workflow) or self._slas.get(ANY_WORKFLOW)
+        return level_of(self._slas, workflow)
 
     def started(self, run: Run) -> None:
         """Watch a run from now on, if its workflow has an SLA."""
@@ -234,6 +243,11 @@ class SlaWatch:
             watched.raised.add(FIRST)
             found = rank([(taker.kind, taker.name, taker.agent, value_s)])
             yield breach_of(watched.run, watched.sla, FIRST, value_s, found, in_flight=True)
+
+
+def level_of(slas: Mapping[str, WorkflowSLA], workflow: str) -> WorkflowSLA | None:
+    """Return a workflow's own SLA, or that of all others."""
+    return slas.get(workflow) or slas.get(ANY_WORKFLOW)
 
 
 def is_broken(

@@ -5,6 +5,7 @@ import sqlite3
 import threading
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,7 +13,7 @@ import msgspec
 
 from tocsin.errors import StoreError
 
-__all__ = ["Event", "EventLog", "EventQuery", "Raised"]
+__all__ = ["Event", "EventKind", "EventLog", "EventQuery", "Raised"]
 
 KEPT: Final = 10_000
 """Events that are kept; also how far back one is known to have been raised."""
@@ -37,14 +38,21 @@ COMMIT;
 """
 
 
+class EventKind(StrEnum):
+    """What sort of event."""
+
+    BREACH = "breach"
+    FINDING = "finding"
+
+
 class Event(msgspec.Struct, frozen=True, kw_only=True):
     """Something that was raised of a run.
 
-    kind: what sort; name: which of them, once per run. document: all of it, as JSON.
+    name: which of its kind, once per run. document: all of it, as JSON.
     """
 
     at_ns: int
-    kind: str
+    kind: EventKind
     name: str
     workflow: str
     trace_id: str
@@ -63,7 +71,7 @@ class Raised(msgspec.Struct, frozen=True):
 class EventQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Which events. None does not filter."""
 
-    kind: str | None = None
+    kind: EventKind | None = None
     name: str | None = None
     workflow: str | None = None
     run_id: str | None = None
@@ -109,16 +117,11 @@ class EventLog:
                 raise StoreError(f"{self._path} was written by a newer Tocsin; use that one")
             self._database.executescript(SCHEMA)
 
-    def add(self, raised: Iterable[Raised]) -> list[Event]:
-        """Keep what was not raised before, in one transaction; return it."""
-        new = []
+    def add(self, raised: Iterable[Raised]) -> list[bool]:
+        """Keep what was not raised before, in one transaction; tell of each whether it is new."""
         with self._doing(), self._database:
             self._database.execute("BEGIN IMMEDIATE")
-            for one in raised:
-                if not self._was_raised(one):
-                    self._insert(one)
-                    new.append(one.event)
-        return new
+            return [self._is_added(one) for one in raised]
 
     def newest(self, query: EventQuery) -> list[Event]:
         """Read events, the latest first."""
@@ -131,12 +134,18 @@ class EventLog:
                 f"SELECT {fields} FROM events WHERE {where} ORDER BY id DESC LIMIT :limit",
                 given | {"limit": query.limit},
             ).fetchall()
-        return [Event(**dict(zip(Event.__struct_fields__, row, strict=True))) for row in rows]
+        return [_event(row) for row in rows]
 
     def close(self) -> None:
         """Let go of the file."""
         with self._doing():
             self._database.close()
+
+    def _is_added(self, one: Raised) -> bool:
+        if self._was_raised(one):
+            return False
+        self._insert(one)
+        return True
 
     def _was_raised(self, one: Raised) -> bool:
         """Whether the same was raised of the same run, also before its id was known."""
@@ -174,3 +183,8 @@ class EventLog:
                 yield
             except (sqlite3.Error, OSError) as error:
                 raise StoreError(f"{self._path} cannot be used: {error}") from error
+
+
+def _event(row: tuple[Any, ...]) -> Event:
+    values = dict(zip(Event.__struct_fields__, row, strict=True))
+    return Event(**values | {"kind": EventKind(values["kind"])})

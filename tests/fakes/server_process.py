@@ -13,7 +13,8 @@ OPTIONS = ("--listen", "--otlp-http", "--otlp-grpc")
 class ServerProcess:
     """A started server; `start` ends it with the test if nobody did.
 
-    more: options of the command. ports: of HTTP, OTLP/HTTP and OTLP/gRPC; 0 is any free one. is_awaited: until it listens.
+    more: options of the command. ports: of HTTP, OTLP/HTTP and OTLP/gRPC; 0 is any free one.
+    is_awaited: until it listens.
     """
 
     def __init__(

@@ -152,8 +152,9 @@ def parts_of_runs(spans: Sequence[Span]) -> list[PartOfRun]:
     """Part the spans of a trace that is not whole into those that are certainly of one run.
 
     What has the same parent is of the same run, unless it is an agent or workflow itself: then the
-    parent that has not come may be around the run. Parts that name no workflow are left out, and
-    runs whose report has come.
+    parent that has not come may be around the run. (That parent may be a call which the one inside
+    of it repeats; that a call holds several others which all tell tokens is not known to happen.)
+    Parts that name no workflow are left out, and runs whose report has come.
     """
     missing = _missing_parents(spans)
     found = []

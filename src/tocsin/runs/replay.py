@@ -7,7 +7,7 @@ from tocsin.model.span import Kind, Span
 from tocsin.runs.fold import Placed
 from tocsin.runs.tally import Tally
 from tocsin.runs.tree import CALLS, Node, build_tree
-from tocsin.sources.tocsin_attributes import RUN_ID
+from tocsin.sources.tocsin_attributes import NESTED, RUN_ID
 
 __all__ = ["tally_of"]
 
@@ -45,9 +45,11 @@ def _begin(tally: Tally, node: Node) -> None:
 def _end(
     tally: Tally, node: Node, counted: Span | None, cost_usd: Callable[[Span], float | None]
 ) -> None:
-    taker = tally.end(node.span.span_id, node.span.kind, node.span.model, node.span.ended_ns)
+    span = node.span
+    kind = Kind.OTHER if NESTED in span.attributes else span.kind
+    taker = tally.end(span.span_id, kind, span.model, span.ended_ns)
     if counted is not None and counted.kind in CALLS:
-        if node.span.kind not in CALLS:  # an agent that alone knows what its calls used
+        if span.kind not in CALLS:  # an agent that alone knows what its calls used
             taker = tally.model_in(taker, counted.model)
         tally.add(taker, counted.usage, cost_usd(counted))
 

@@ -73,8 +73,8 @@ class Flight(msgspec.Struct):
     def hold_to(self, workflow: str, sla: WorkflowSLA) -> None:
         """Learn that a run of a workflow is in the trace."""
         self.levels[workflow] = sla
-        for limit, level in sla.limits.items():
-            self.floors[limit] = min(self.floors.get(limit, NEVER), float(level))
+        for limit, level in sla.levels.items():
+            self.floors[limit] = min(self.floors.get(limit, NEVER), level)
 
     def add(self, span: Span, cost_usd: float | None, now_ns: int) -> None:
         """Add a span that has come. cost_usd: its price, where dollars are limited."""
@@ -134,7 +134,7 @@ class Flight(msgspec.Struct):
                 self.floors[limit] = max(self.floors[limit], self.bounds[limit])
 
     def _least(self, limit: str) -> float:
-        return min(float(sla.limits.get(limit, NEVER)) for sla in self.levels.values())
+        return min(sla.levels.get(limit, NEVER) for sla in self.levels.values())
 
 
 class PartOfRun(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ from tocsin.model.run import Breach, Contributor
 from tocsin.model.span import Cost, Span
 from tocsin.runs.flight import PartOfRun
 from tocsin.runs.fold import Placed
-from tocsin.runs.limits import FIRST, WorkflowSLA, breach_of, is_broken
+from tocsin.runs.limits import FIRST, WorkflowSLA, breach_of, broken_of
 from tocsin.runs.replay import tally_of
 from tocsin.runs.tally import Tally, rank
 from tocsin.runs.tree import CALLS
@@ -41,16 +41,12 @@ def find_breaches(
     part: PartOfRun, sla: WorkflowSLA, values: Values, prices: Prices, *, in_flight: bool
 ) -> Iterator[FoundBreach]:
     """Find the limits that a run is certainly over, and what has taken most of each."""
-    broken = {
-        limit: value
-        for limit, value in values.items()
-        if value is not None and is_broken(sla, limit, value)
-    }
+    broken = broken_of(sla.levels, values)
     if not broken:
         return
     tally = tally_of(part.spans, lambda span: _price(prices, span))
     span_ids = frozenset(placed.span.span_id for placed in part.spans)
-    for limit, value in broken.items():
+    for limit, value in broken:
         parts = _contributors(part, tally, limit, value)
         breach = breach_of(part.run, sla, limit, value, parts, in_flight=in_flight)
         if not part.is_identified:

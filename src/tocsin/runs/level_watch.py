@@ -160,7 +160,7 @@ class LevelWatch:
             values = self._values(part, sla)
             yield from find_breaches(part, sla, values, self._prices, in_flight=True)
             for limit in SUMMED:
-                left = float(sla.limits.get(limit, 0)) - (values[limit] or 0)
+                left = sla.levels.get(limit, -1.0) - (values[limit] or 0)
                 if left >= 0:
                     slack[limit] = min(slack.get(limit, left), left)
         flight.looked(slack, len(parts))

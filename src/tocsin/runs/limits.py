@@ -2,7 +2,7 @@
 
 import heapq
 import math
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
@@ -11,9 +11,9 @@ import msgspec
 
 from tocsin.errors import ConfigError
 from tocsin.model.run import Breach, Contributor, Run
-from tocsin.model.span import Cost, Kind, Span, SpanStart
+from tocsin.model.span import Cost, Span, SpanStart
 from tocsin.runs.takers import Taker
-from tocsin.runs.tally import Tally, rank
+from tocsin.runs.tally import LLM, STEP, Tally, rank
 
 __all__ = [
     "ANY_WORKFLOW",
@@ -21,7 +21,7 @@ __all__ = [
     "SlaWatch",
     "WorkflowSLA",
     "breach_of",
-    "is_broken",
+    "broken_of",
     "level_of",
 ]
 
@@ -98,6 +98,11 @@ class WorkflowSLA:
         found = {limit: getattr(self, name) for limit, name in LIMITS.items()}
         return {limit: level for limit, level in found.items() if level is not None}
 
+    @property
+    def levels(self) -> dict[str, float]:
+        """The same as plain numbers."""
+        return {limit: float(level) for limit, level in self.limits.items()}
+
 
 def _is_limit(value: object) -> bool:
     if value is None:
@@ -115,9 +120,9 @@ class Watched(msgspec.Struct):
 
     run: Run
     sla: WorkflowSLA
+    levels: dict[str, float]
+    """Limits that it has not broken yet."""
     tally: Tally
-    raised: set[str] = set()
-    """Limits that it has broken."""
 
 
 class SlaWatch:
@@ -151,7 +156,7 @@ class SlaWatch:
         sla = self.sla_of(run.workflow)
         if sla is None:
             return
-        self._watched[run.run_id] = Watched(run, sla, Tally(run.started_ns))
+        self._watched[run.run_id] = Watched(run, sla, sla.levels, Tally(run.started_ns))
         if sla.max_latency_seconds is not None:
             limit_s = min(float(sla.max_latency_seconds), MAX_LATENCY_S)
             heapq.heappush(self._deadlines, (run.started_mono_ns + int(limit_s * 1e9), run.run_id))
@@ -169,10 +174,10 @@ class SlaWatch:
         if watched is None:
             return []
         taker = watched.tally.end(span.span_id, span.kind, span.model, span.ended_ns)
-        if span.kind is Kind.LLM:
+        if span.kind is LLM:
             cost_usd = None if cost is None else float(cost.total)
             watched.tally.add(taker, span.usage, cost_usd)
-        elif span.kind is not Kind.STEP:
+        elif span.kind is not STEP:
             return []
         values: dict[str, float | Decimal | None] = {
             "tokens": run.total_tokens,
@@ -180,7 +185,9 @@ class SlaWatch:
             "turns": run.turns,
         }
         broken = list(self._broken(watched, values, span.ended_ns, in_flight=True))
-        return broken + list(self._slow_start(watched, span, taker))
+        if span.first_token_s is not None:
+            broken += self._slow_start(watched, span, taker)
+        return broken
 
     def explain(self, breach: Breach) -> Breach:
         """Add what the run has taken so far to a breach that was found elsewhere."""
@@ -231,18 +238,16 @@ class SlaWatch:
         *,
         in_flight: bool,
     ) -> Iterator[Breach]:
-        for limit, value in values.items():
-            if value is not None and is_broken(watched.sla, limit, value, watched.raised):
-                watched.raised.add(limit)
-                found = watched.tally.contributors(limit, float(value), at_ns)
-                yield breach_of(watched.run, watched.sla, limit, value, found, in_flight=in_flight)
+        for limit, value in broken_of(watched.levels, values):
+            del watched.levels[limit]
+            found = watched.tally.contributors(limit, value, at_ns)
+            yield breach_of(watched.run, watched.sla, limit, value, found, in_flight=in_flight)
 
     def _slow_start(self, watched: Watched, span: Span, taker: Taker) -> Iterator[Breach]:
-        value_s = span.first_token_s
-        if value_s is not None and is_broken(watched.sla, FIRST, value_s, watched.raised):
-            watched.raised.add(FIRST)
+        for limit, value_s in broken_of(watched.levels, {FIRST: span.first_token_s}):
+            del watched.levels[limit]
             found = rank([(taker.kind, taker.name, taker.agent, value_s)])
-            yield breach_of(watched.run, watched.sla, FIRST, value_s, found, in_flight=True)
+            yield breach_of(watched.run, watched.sla, limit, value_s, found, in_flight=True)
 
 
 def level_of(slas: Mapping[str, WorkflowSLA], workflow: str) -> WorkflowSLA | None:
@@ -250,14 +255,17 @@ def level_of(slas: Mapping[str, WorkflowSLA], workflow: str) -> WorkflowSLA | No
     return slas.get(workflow) or slas.get(ANY_WORKFLOW)
 
 
-def is_broken(
-    sla: WorkflowSLA, limit: str, value: float | Decimal, raised: Container[str] = ()
-) -> bool:
-    """Whether a value is above its limit and was not before."""
-    threshold = getattr(sla, LIMITS[limit])
-    if threshold is None or limit in raised:
-        return False
-    return float(value) > float(threshold)  # 0.3 USD, as a Decimal, is above 0.3 as a float
+def broken_of(
+    levels: Mapping[str, float], values: Mapping[str, float | Decimal | None]
+) -> list[tuple[str, float]]:
+    """List the limits that are passed, with the values that do; what is not known passes none."""
+    return [
+        (limit, float(value))
+        for limit, value in values.items()
+        if value is not None
+        and limit in levels
+        and float(value) > levels[limit]  # 0.3 USD, as a Decimal, is above 0.3 as a float
+    ]
 
 
 def breach_of(

@@ -43,20 +43,21 @@ class OwnTime:
 
     def begin(self, span_id: str, taker: Taker, parent: Part | None, at_ns: int) -> None:
         """Note that a part begins."""
-        if span_id in self.open or len(self.open) >= MAX_OPEN:
+        open_ = self.open
+        if span_id in open_ or len(open_) >= MAX_OPEN:
             return
-        clock_ns = self._go_on(at_ns)
+        clock_ns = self._go_on(at_ns) if at_ns > self._now_ns else self._clock_ns
         if parent is not None:
             if not parent.busy:
                 parent.taker.own_ns += clock_ns - parent.since_ns
                 self._working -= 1
             parent.busy += 1
-        self.open[span_id] = Part(taker, parent, clock_ns)
+        open_[span_id] = Part(taker, parent, clock_ns)
         self._working += 1
 
     def end(self, part: Part, taker: Taker, at_ns: int) -> None:
         """Note that a part, which is not in `open` any more, has ended; taker: whose it was."""
-        clock_ns = self._go_on(at_ns)
+        clock_ns = self._go_on(at_ns) if at_ns > self._now_ns else self._clock_ns
         part.is_over = True
         if not part.busy:
             taker.own_ns += clock_ns - part.since_ns
@@ -70,16 +71,15 @@ class OwnTime:
 
     def bring_up(self, now_ns: int) -> None:
         """Give every part that works its time so far."""
-        clock_ns = self._go_on(now_ns)
+        clock_ns = self._go_on(now_ns) if now_ns > self._now_ns else self._clock_ns
         for part in self.open.values():
             if not part.busy:
                 part.taker.own_ns += clock_ns - part.since_ns
                 part.since_ns = clock_ns
 
     def _go_on(self, at_ns: int) -> float:
-        passed_ns = at_ns - self._now_ns
-        if passed_ns > 0:
-            self._now_ns = at_ns
-            if self._working:
-                self._clock_ns += passed_ns / self._working
+        """Bring the clock up to a later time; return what it shows."""
+        if self._working:
+            self._clock_ns += (at_ns - self._now_ns) / self._working
+        self._now_ns = at_ns
         return self._clock_ns

@@ -25,7 +25,7 @@ class Taker:
         self.agent = None if outer is None or kind == "agent" else outer.as_agent
         self.is_nested: bool = outer is not None and (outer.is_nested or outer.kind == "tool")
         """Inside of a tool; its turns are not the run's."""
-        self.inner: dict[str, dict[str, Taker]] = {}
+        self.inner: dict[str, dict[str, Taker]] | None = None
         """What is inside of it, by kind and name."""
         self.own_ns = 0.0
         self.tokens = 0
@@ -49,9 +49,12 @@ class Takers:
 
     def inside(self, outer: Taker, kind: str, name: str) -> Taker:
         """Return what is of a kind and name inside of another; the others, if there are many."""
-        of_kind = outer.inner.get(kind)
+        inner = outer.inner
+        if inner is None:
+            inner = outer.inner = {}
+        of_kind = inner.get(kind)
         if of_kind is None:
-            of_kind = outer.inner[kind] = {}
+            of_kind = inner[kind] = {}
         found = of_kind.get(name)
         return self._add(of_kind, outer, kind, name) if found is None else found
 

@@ -28,6 +28,10 @@ NAMED: Final = {
 By plain strings: an enum's own hash, taken for every span, is slow.
 """
 
+LLM: Final = Kind.LLM  # looking up an enum's member takes as long as the rest of a comparison
+EMBEDDING: Final = Kind.EMBEDDING
+STEP: Final = Kind.STEP
+
 Share = tuple[str, str, str | None, float]
 """Kind, name, agent, and what it has taken."""
 
@@ -69,9 +73,9 @@ class Tally:
         """Note that a span has ended; return what it is part of, for `add`."""
         part = self._time.open.pop(span_id, None)
         taker = self._root if part is None else part.taker
-        if kind is Kind.LLM or kind is Kind.EMBEDDING:
+        if kind is LLM or kind is EMBEDDING:
             taker = self._takers.inside(taker.outer or self._root, "model", model or UNKNOWN)
-        elif kind is Kind.STEP and not taker.is_nested:
+        elif kind is STEP and not taker.is_nested:
             taker.turns += 1
         if part is not None:
             self._time.end(part, taker, at_ns)

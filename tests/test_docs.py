@@ -15,7 +15,7 @@ from tocsin.app.watcher import Watcher
 from tocsin.lab.fake_llm import FakeLLM
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("README.md", "docs/agents-sdk.md", "docs/quality.md")
+PAGES = ("README.md", "docs/agents-sdk.md", "docs/quality.md", "docs/slas.md")
 RUNS = {"docs/agents-sdk.md": {"customer-support": 2, "billing": 2}}
 LINKING = (*PAGES, "docs/architecture.md", "docs/dependencies.md", "docs/server.md")
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.M | re.S)

@@ -16,7 +16,7 @@ from tocsin.quality.watch import QualityWatch
 from tocsin.runs.conversations import Conversations
 from tocsin.runs.limits import SlaWatch, WorkflowSLA
 from tocsin.runs.spend import DailySpend
-from tocsin.runs.tracker import OpenRun, Tracker, fold_call
+from tocsin.runs.tracker import Placement, Tracker, fold_call
 
 __all__ = ["Pipeline", "Prices"]
 
@@ -92,7 +92,7 @@ class Pipeline:
             case TraceEnd():
                 self.tracker.end_trace(record, now_mono_ns)
             case Breach():
-                self._raise([record])
+                self._raise([self.slas.explain(record)])
         self._finish_runs()
 
     def sweep(self) -> None:
@@ -109,6 +109,7 @@ class Pipeline:
         if is_new:
             self.slas.started(run)
             self._tell("run_started", run)
+        self.slas.began(run, start)
         self.quality.started(run, start)
         if start.kind in ANNOUNCED:
             self._tell("work_started", start.kind, start.name, run.workflow)
@@ -116,16 +117,14 @@ class Pipeline:
     def _end(self, span: Span, now_mono_ns: int) -> None:
         placement = self.tracker.end(span, now_mono_ns)
         opened = placement.opened
-        observation = self._observe(span, placement.workflow, placement.run_id, opened)
+        observation = self._observe(span, placement)
         self.tracker.fold(placement, span, observation.cost, now_mono_ns)
         self._tell("span_ended", observation)
         if opened is not None:
-            self._raise(self.slas.progressed(opened.run, span))
+            self._raise(self.slas.progressed(opened.run, span, observation.cost))
             self._report(self.quality.ended(opened.run, observation))
 
-    def _observe(
-        self, span: Span, workflow: str, run_id: str | None, opened: OpenRun | None
-    ) -> Observation:
+    def _observe(self, span: Span, placement: Placement) -> Observation:
         cost = provider = None
         retry, verdict = False, UNKNOWN
         match span.kind:
@@ -135,14 +134,16 @@ class Pipeline:
                     self.spend.add(cost.total, span.ended_ns)
                 provider = self._prices.provider(span)
             case Kind.TOOL:
+                opened = placement.opened
                 retry = opened is not None and opened.retries.is_retry(span)
                 verdict = self.quality.judge(span)
         return Observation(
             span=span,
-            workflow=workflow,
-            run_id=run_id,
+            workflow=placement.workflow,
+            run_id=placement.run_id,
             provider=provider,
             cost=cost,
+            nested=placement.nested,
             retry=retry,
             stale=verdict.stale,
             dated=verdict.dated,
@@ -164,7 +165,7 @@ class Pipeline:
         if root.usage is None and not (run.turns and run.outcome is Outcome.OK):
             return
         call = msgspec.structs.replace(root, kind=Kind.LLM, name="rollup")
-        observation = self._observe(call, run.workflow, run.run_id, None)
+        observation = self._observe(call, Placement(None, run.workflow, run_id=run.run_id))
         fold_call(run, call, observation.cost)
         self._tell("span_ended", observation)
 

@@ -233,6 +233,8 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """None where no run is known that it could belong to."""
     provider: str | None = None
     cost: Cost | None = None
+    nested: bool = False
+    """In an agent that its run uses as a tool."""
     retry: bool = False
     """A tool called again in its run after it failed, or with the same arguments."""
     stale: str | None = None

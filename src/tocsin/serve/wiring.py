@@ -1,19 +1,21 @@
 """What the receiver is connected to: the check, the decoding and the store."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
+from tocsin.api.events import EventReader
 from tocsin.api.intake import Check
 from tocsin.api.wellformed import check
 from tocsin.config.settings import Settings
 from tocsin.meters.record import Recorder
 from tocsin.meters.registry import Registry
+from tocsin.runs.limits import ANY_WORKFLOW, WorkflowSLA
 from tocsin.serve.consumer import Store
 from tocsin.store.base import RunReader
-from tocsin.store.location import STORE
+from tocsin.store.location import EVENTS, STORE
 from tocsin.store.record import Record
 from tocsin.store.redaction import Redactor
 
@@ -33,6 +35,9 @@ class Wiring(msgspec.Struct, frozen=True, kw_only=True):
     store: Store[Any]
     reader: RunReader | None = None
     """Answers questions about runs; None where nothing is kept that could be asked about."""
+    slas: Mapping[str, WorkflowSLA] = {}
+    events: EventReader | None = None
+    """Answers what was raised."""
     close: Callable[[], None] = lambda: None
     description: str
     """What becomes of a span, for the line that the server prints."""
@@ -66,8 +71,10 @@ def embedded_wiring(settings: Settings, data: Path, registry: Registry) -> Wirin
     from tocsin.pricing.catalogue import PriceBook
     from tocsin.runs.traces import TraceBook
     from tocsin.serve.counting import RunCounter
+    from tocsin.serve.levels import Bell, Levels
     from tocsin.serve.trace_sink import TraceSink
     from tocsin.store.embedded.store import EmbeddedStore
+    from tocsin.store.event_log import EventLog
 
     content = settings.content
     store = EmbeddedStore(
@@ -76,16 +83,35 @@ def embedded_wiring(settings: Settings, data: Path, registry: Registry) -> Wirin
         content=Redactor(content.redact) if content.keep else None,
         memory_mb=STORE_MB,
     )
-    counter = RunCounter(PriceBook(settings.prices), [Recorder(registry)])
-    sink = TraceSink(store, TraceBook(), counter, registry, keep_content=content.keep)
+    prices, book, recorder = PriceBook(settings.prices), TraceBook(), Recorder(registry)
+    log = EventLog(data / EVENTS)
+    bell = Bell(log, [recorder])
+    levels = Levels(settings.slas, prices, book, bell)
+    counter = RunCounter(prices, [recorder, bell], judge=levels.judge if settings.slas else None)
+    sink = TraceSink(store, book, counter, registry, keep_content=content.keep, levels=levels)
+    _show_levels(recorder, settings.slas)
+
+    def close() -> None:
+        sink.close()
+        log.close()
+
     return Wiring(
         check=check,
         process=sink.decode,
         store=sink,
         reader=store.patient_for(QUERY_S),
-        close=sink.close,
+        slas=settings.slas,
+        events=log,
+        close=close,
         description="spans and runs are kept in store/",
     )
+
+
+def _show_levels(recorder: Recorder, slas: Mapping[str, WorkflowSLA]) -> None:
+    """Show counters of breaches before there are any; those of "*" begin with their workflow."""
+    for workflow, sla in slas.items():
+        if workflow != ANY_WORKFLOW:
+            recorder.watch_limits(workflow, sla.limits)
 
 
 def null_wiring(_settings: Settings, _data: Path, _registry: Registry) -> Wiring:

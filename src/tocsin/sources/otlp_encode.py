@@ -110,18 +110,27 @@ def _pairs(observation: Observation, run: Run | None) -> Iterator[Pair]:
         yield t.CALLS, span.calls
     if span.kind in CALLS:
         yield from _call(observation)
-    elif span.kind is Kind.TOOL:
-        yield t.ARGUMENTS, span.arguments
-        yield t.RETRY, observation.retry or None
-    elif span.kind is Kind.HANDOFF:
-        yield "gen_ai.handoff.from_agent", span.from_agent
-        yield "gen_ai.handoff.to_agent", span.to_agent
-    elif span.kind is Kind.GUARDRAIL:
-        yield t.TRIGGERED, span.triggered
+    else:
+        yield from _work(observation)
     if run is not None:
         yield t.RUN_OUTCOME, run.outcome
         for name, field in t.RUN_COUNTS.items():
             yield name, getattr(run, field)
+
+
+def _work(observation: Observation) -> Iterator[Pair]:
+    span = observation.span
+    match span.kind:
+        case Kind.STEP:
+            yield t.NESTED, observation.nested or None
+        case Kind.TOOL:
+            yield t.ARGUMENTS, span.arguments
+            yield t.RETRY, observation.retry or None
+        case Kind.HANDOFF:
+            yield "gen_ai.handoff.from_agent", span.from_agent
+            yield "gen_ai.handoff.to_agent", span.to_agent
+        case Kind.GUARDRAIL:
+            yield t.TRIGGERED, span.triggered
 
 
 def _call(observation: Observation) -> Iterator[Pair]:

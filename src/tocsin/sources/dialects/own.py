@@ -53,6 +53,9 @@ def add_own(reading: Reading, fields: dict[str, Any], kind: Kind) -> None:
             arguments = _once(reading, t.ARGUMENTS)
             fields["arguments"] = arguments if type(arguments) is int else None
             fields["is_retry"] = _value(reading, t.RETRY) is True
+        case Kind.STEP:
+            if _value(reading, t.NESTED) is True:
+                fields["attributes"][t.NESTED] = "true"
         case Kind.HANDOFF:
             for end in ("from_agent", "to_agent"):
                 fields[end] = _name(reading, f"gen_ai.handoff.{end}") or UNKNOWN

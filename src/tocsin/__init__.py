@@ -13,12 +13,14 @@ if TYPE_CHECKING:
     from tocsin.app.install import install
     from tocsin.app.limit import limit
     from tocsin.errors import ConfigError, TocsinError
+    from tocsin.guard.budgets import Budget
     from tocsin.guard.limits import StopLimits
     from tocsin.quality.settings import Quality, ToolData
     from tocsin.runs.limits import WorkflowSLA
     from tocsin.sources.limit_exceeded import LimitExceeded
 
 __all__ = [
+    "Budget",
     "ConfigError",
     "CostTracker",
     "Guard",
@@ -39,6 +41,7 @@ __version__ = "0.1.0"
 
 # Resolved on first use: `import tocsin` must not import the Agents SDK, which takes seconds.
 _HOMES = {
+    "Budget": "tocsin.guard.budgets",
     "ConfigError": "tocsin.errors",
     "CostTracker": "tocsin.app.classic",
     "Guard": "tocsin.app.guard",

@@ -50,6 +50,10 @@ class Account(Protocol):
         """Say what there is no room for; None where the amount fits."""
         ...
 
+    def is_growing(self, firm: Amount) -> bool:
+        """Whether an account without room may soon have some, so that a call should wait."""
+        ...
+
     def is_crowded(self, need: Need) -> bool:
         """Whether calls in flight might, together with this one, pass a limit."""
         ...
@@ -114,6 +118,10 @@ class LimitedAccount:
     def _shortage(self, limit: str, value: float | Decimal) -> Shortage:
         return Shortage(self.name, limit, float(value), float(self.limits[limit]))
 
+    def is_growing(self, firm: Amount) -> bool:
+        """Whether it may soon have more room: no, a limit stays what it is."""
+        return False
+
     def used(self, limit: str) -> int | Decimal:
         """What calls that have ended used of a limit."""
         if limit == "cost":
@@ -131,7 +139,12 @@ class LimitedAccount:
         most = self.limits.get("cost")
         if most is None or likely.cost_usd is None:
             return False
-        return self.cost_usd + Decimal(error) * (self.held_usd + likely.cost_usd) > most
+        return self.feared_usd(need) > most
+
+    def feared_usd(self, need: Need) -> Decimal:
+        """USD that it would come to if calls in flight and this one are as wrong as the last."""
+        likely_usd = self.held_usd + (need.likely.cost_usd or ZERO)
+        return self.cost_usd + Decimal(max(self._error, need.doubt)) * likely_usd
 
     def hold(self, need: Need) -> Amount:
         """Set aside what is firm, and of the rest what there is room for."""
@@ -199,12 +212,13 @@ class Ledger:
         """Set a call's need aside in every account; where one has no room, in none.
 
         alone: None where an account is so near its limit that calls should go one at a time, and
-        others are in flight. Once they have ended, it will be known how much they used.
+        others are in flight: once they have ended, it will be known how much they used. None too
+        where an account without room may soon have some.
         """
         with self.lock:
             for account in accounts:
                 if (shortage := account.lacks(need.firm)) is not None:
-                    return shortage
+                    return None if alone and account.is_growing(need.firm) else shortage
             if alone and any(account.is_crowded(need) for account in accounts):
                 return None
             hold = Hold(need)

@@ -5,11 +5,14 @@ import re
 from decimal import Decimal, InvalidOperation
 from typing import Final
 
-__all__ = ["parse_count", "parse_seconds", "parse_share", "parse_usd"]
+__all__ = ["parse_count", "parse_percentage", "parse_seconds", "parse_share", "parse_usd"]
 
 DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)?")
 UNIT_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
 MONEY: Final = re.compile(r"\$?\s*(\d+(?:\.\d+)?)\s*(?:USD)?", re.I)
+PERCENTAGE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(%?)")
+MAX_SHARE: Final = 10
+"""1000 %: above it somebody wrote 80 and meant 80 %."""
 MAX_SECONDS: Final = 1e9
 """31 years: above it a limit is a slip of the keyboard, and event loops refuse such timers."""
 
@@ -42,6 +45,15 @@ def parse_share(value: object) -> float | None:
     """Return a share of a limit, above 0 and below 1; None where it is not that."""
     number = _positive(value)
     return None if number is None or number >= 1 else float(number)
+
+
+def parse_percentage(value: object) -> Decimal | None:
+    """Share of a limit, above 0 and up to 10, from 1.2, "1.2" or "120%"; None otherwise."""
+    if isinstance(value, str):
+        match = PERCENTAGE.fullmatch(value.strip())
+        value = Decimal(match[1]) / (100 if match[2] else 1) if match else None
+    number = _positive(value)
+    return None if number is None or number > MAX_SHARE else Decimal(str(number))
 
 
 def _positive(value: object) -> int | float | Decimal | None:

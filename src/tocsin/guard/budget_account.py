@@ -1,0 +1,130 @@
+"""A budget as an account that calls are reserved against, in this process or shared with others."""
+
+from decimal import Decimal
+from typing import Protocol
+
+from tocsin.clock import Clock
+from tocsin.guard.account import ZERO, Amount, LimitedAccount, Need, Shortage
+from tocsin.guard.budgets import Budget
+from tocsin.guard.periods import Calendar, Period
+
+__all__ = ["BUDGET_LIMIT", "BudgetAccount", "BudgetRoom", "OwnRoom"]
+
+BUDGET_LIMIT = "budget:"
+"""How the name of a limit begins that is a budget's: budget:team."""
+
+
+class BudgetRoom(Protocol):
+    """How much of a budget this process may spend: the whole of it, or what a server grants.
+
+    All amounts are totals of this process since the period began, never differences, so that a
+    message that is lost or repeated changes nothing. Methods are called under the ledger's lock, on
+    the threads that run agents: they look at what is known, and never wait, read or send.
+    """
+
+    def granted_usd(self, period: Period) -> Decimal:
+        """Most that this process may spend in the period, with all that it has spent already."""
+        ...
+
+    def ask(self, period: Period, total_usd: Decimal) -> bool:
+        """Hear that so much in all would be needed now, which is more than is granted.
+
+        True where more may be granted soon: the call then waits and tries again, for half a minute
+        at most. False where it cannot be: the budget is used up, or nobody answers.
+        """
+        ...
+
+    def used(self, period: Period, spent_usd: Decimal, held_usd: Decimal) -> None:
+        """Hear what was spent in the period so far, and what calls in flight hold beyond that."""
+        ...
+
+
+class OwnRoom:
+    """The whole budget but for what others have spent: earlier processes, or those beside it."""
+
+    def __init__(self, stop_usd: Decimal) -> None:
+        self.stop_usd = stop_usd
+        self._others: dict[Period, Decimal] = {}
+
+    def others_spent(self, period: Period, usd: Decimal) -> None:
+        """Learn what others have spent in a period, which takes the place of what was known."""
+        self._others = {period: usd}
+
+    def granted_usd(self, period: Period) -> Decimal:
+        """Return what the others have left."""
+        return self.stop_usd - self._others.get(period, ZERO)
+
+    def ask(self, period: Period, total_usd: Decimal) -> bool:
+        """Say that there is no more."""
+        return False
+
+    def used(self, period: Period, spent_usd: Decimal, held_usd: Decimal) -> None:
+        """Note nothing: nobody else has to know."""
+
+
+class BudgetAccount(LimitedAccount):
+    """Reserves calls against one budget's room in its current period.
+
+    A call counts into the period in which it ends. `cost_usd` is what this process has spent in
+    the period. Calls without a price are let through, and counted by whoever prices them.
+    """
+
+    def __init__(self, budget: Budget, room: BudgetRoom, clock: Clock) -> None:
+        super().__init__(budget.name, cost_usd=ZERO)
+        self.budget = budget
+        self.room = room
+        self._clock = clock
+        self._calendar = Calendar(budget.per, budget.zone)
+        self._period = self._calendar.period(clock.wall_ns())
+
+    def lacks(self, firm: Amount) -> Shortage | None:
+        """Say that the amount is more than is left."""
+        self._refresh()
+        return super().lacks(firm)
+
+    def is_growing(self, firm: Amount) -> bool:
+        """Ask for what is lacking; say whether it may come."""
+        return self.room.ask(self._period, self.cost_usd + self.held_usd + (firm.cost_usd or ZERO))
+
+    def is_crowded(self, need: Need) -> bool:
+        """Whether calls in flight might, together with this one, need more than is left."""
+        is_crowded = super().is_crowded(need)
+        if is_crowded:
+            self.room.ask(self._period, self.feared_usd(need))
+        return is_crowded
+
+    def hold(self, need: Need) -> Amount:
+        """Set aside what is firm, and of the rest what there is room for."""
+        held = super().hold(need)
+        self.room.used(self._period, self.cost_usd, self.held_usd)
+        return held
+
+    def settle(self, held: Amount, used: Amount | None, likely: Amount) -> None:
+        """Turn what was set aside into what was used, in the period that it is now."""
+        self._refresh()
+        super().settle(held, used, likely)
+        self.room.used(self._period, self.cost_usd, self.held_usd)
+
+    def heard(self, period: Period, spent_usd: Decimal) -> None:
+        """Learn from spans what this process has spent in a period, in calls of any kind.
+
+        Those that were reserved here are among them, some perhaps not settled yet; what is beyond
+        them was spent by calls that nobody reserved.
+        """
+        self._refresh()
+        if period == self._period and spent_usd - self.held_usd > self.cost_usd:
+            self.cost_usd = spent_usd - self.held_usd
+            self.room.used(period, self.cost_usd, self.held_usd)
+
+    def _refresh(self) -> None:
+        now_ns = self._clock.wall_ns()
+        if now_ns not in self._period:
+            self._period = self._calendar.period(now_ns)
+            self.cost_usd = ZERO
+        self.limits["cost"] = self.room.granted_usd(self._period)
+
+    def _shortage(self, limit: str, value: float | Decimal) -> Shortage:
+        """Name the budget; what is not granted to this process counts as spent by others."""
+        stop_usd = self.budget.stop_usd or self.limits["cost"]
+        total_usd = stop_usd - self.limits["cost"] + Decimal(value)
+        return Shortage(self.name, BUDGET_LIMIT + self.name, float(total_usd), float(stop_usd))

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tocsin.guard.held_lease import HeldLease, Use
-from tocsin.guard.leases import Ask, Grant, LeaseBook, LeaseRow, Terms, TooManyWorkersError
+from tocsin.guard.leases import Ask, Grant, LeaseBook, Terms, TooManyWorkersError
+from tocsin.model.lease import LeaseRow
 
 D = Decimal
 CAP: Final = D(100)
@@ -295,8 +296,7 @@ class Network:
     def kill_server(self) -> None:
         self.book = LeaseBook(CAP, TERMS)
         self.book.restore(copy.deepcopy(list(self.disk.values())), self.now_ns)
-        for worker, usd in self.stored.items():
-            self.book.add_stored(worker, usd)
+        self.book.set_stored(self.stored)
 
     def kill_worker(self) -> None:
         """Its calls are paid for all the same; the server knows what it has reported."""

@@ -7,13 +7,15 @@ been silent for so long that it must have stopped using it by its own clock.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from decimal import ROUND_DOWN, Decimal
 from typing import Final
 
 import msgspec
 
-__all__ = ["TERMS", "Ask", "Grant", "LeaseBook", "LeaseRow", "Terms", "TooManyWorkersError"]
+from tocsin.model.lease import LeaseRow
+
+__all__ = ["TERMS", "Ask", "Grant", "LeaseBook", "Terms", "TooManyWorkersError"]
 
 ZERO: Final = Decimal(0)
 STEP_USD: Final = Decimal("1e-12")
@@ -62,15 +64,6 @@ class Grant(msgspec.Struct, frozen=True):
 
     granted: Decimal | None
     reach: Decimal | None
-
-
-class LeaseRow(msgspec.Struct, kw_only=True):
-    """A worker's part, as it is kept on disk."""
-
-    worker: str
-    seq: int = -1
-    granted: Decimal = ZERO
-    used: Decimal = ZERO
 
 
 class Lease(LeaseRow, kw_only=True):
@@ -144,6 +137,16 @@ class LeaseBook:
                 self._count(lease, 1)
             else:
                 self._forgotten = row
+
+    def set_stored(self, totals: Mapping[str, Decimal]) -> None:
+        """Take what spans cost in all, by worker, in place of what was known."""
+        self._stored = ZERO
+        for lease in self._leases.values():
+            self._count(lease, -1)
+            lease.stored = ZERO
+            self._count(lease, 1)
+        for worker, usd in totals.items():
+            self.add_stored(worker, usd)
 
     def add_stored(self, worker: str, usd: Decimal) -> None:
         """Count what a worker's spans cost; "": those of a program that leases nothing."""

@@ -15,6 +15,7 @@ from tocsin.runs.fold import FoldedRun
 from tocsin.runs.spend import DailySpend
 from tocsin.runs.traces import Settled
 from tocsin.runs.tree import CALLS, FRAMES
+from tocsin.serve.charging import Charger
 from tocsin.store.base import NO_RUN, StoredRun, StoredSpan
 
 __all__ = ["Prices", "RunCounter"]
@@ -41,8 +42,11 @@ class RunCounter:
     Not thread-safe; the consumer's thread owns it.
     """
 
-    def __init__(self, prices: Prices, observers: Sequence[Observer]) -> None:
+    def __init__(
+        self, prices: Prices, observers: Sequence[Observer], charger: Charger | None = None
+    ) -> None:
         self.spend = DailySpend()
+        self._charger = charger
         self._prices = prices
         self._observers = observers
         self._conversations = Conversations()
@@ -78,6 +82,7 @@ class RunCounter:
         self, folded: FoldedRun, fresh: frozenset[str], run_id: str | None
     ) -> list[StoredSpan]:
         rows: list[StoredSpan] = []
+        charge = None if self._charger is None else self._charger.of_run(folded)
         for placed in folded.spans:
             cost = provider = None
             span = placed.span if placed.counted else _uncounted(placed.span)
@@ -93,7 +98,10 @@ class RunCounter:
                 cost=cost,
                 retry=placed.retry,
             )
-            rows.append(StoredSpan.of(observation, run_id))
+            row = StoredSpan.of(observation, run_id)
+            if charge is not None and placed.counted and span.kind in CALLS:
+                row = msgspec.structs.replace(row, charges=charge(span, cost))
+            rows.append(row)
             if placed.counted:
                 self._span_ended(observation)
         return rows

@@ -15,7 +15,7 @@ import msgspec
 
 from tocsin.model.lease import LeaseRow
 
-__all__ = ["TERMS", "Ask", "Grant", "LeaseBook", "Terms", "TooManyWorkersError"]
+__all__ = ["TERMS", "Ask", "Claim", "Grant", "LeaseBook", "Terms", "TooManyWorkersError"]
 
 ZERO: Final = Decimal(0)
 STEP_USD: Final = Decimal("1e-12")
@@ -54,6 +54,14 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """Beyond `used`, without which the rest is of no use."""
     room: Decimal = ZERO
     """Beyond `used`, what it would like to have."""
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """What a worker asks of one budget in the period that begins at period_ns."""
+
+    budget: str
+    period_ns: int
+    ask: Ask
 
 
 class Grant(msgspec.Struct, frozen=True):
@@ -107,9 +115,9 @@ class LeaseBook:
         self._stored = ZERO
         """What spans cost of all who have no lease here."""
         self._spent = self._committed = ZERO
-        self.unwritten: set[str] = set()
+        self._unwritten: set[str] = set()
         """Workers whose rows differ from what is on disk; "": the sum of the forgotten ones."""
-        self.unneeded: set[str] = set()
+        self._unneeded: set[str] = set()
         """Workers whose rows can go from disk."""
 
     @property
@@ -131,7 +139,7 @@ class LeaseBook:
         """Take back what was on disk; every lease is kept for its full time once more."""
         for row in rows:
             if row.worker:
-                fields = {name: getattr(row, name) for name in LeaseRow.__struct_fields__}
+                fields = msgspec.structs.asdict(row)
                 lease = Lease(**fields, until_ns=now_ns + self._kept_ns)
                 self._place(lease)
                 self._count(lease, 1)
@@ -164,13 +172,14 @@ class LeaseBook:
         lease = self._leases.get(ask.worker)
         if lease is None:
             self._make_room()
+            self._unneeded.discard(ask.worker)
             lease = Lease(worker=ask.worker)
         if ask.seq > lease.seq:
             self._count(lease, -1)
             self._renew(lease, ask, now_ns)
             self._count(lease, 1)
             self._place(lease)
-            self.unwritten.add(ask.worker)
+            self._unwritten.add(ask.worker)
         if self.cap is None:
             return Grant(None, None)
         others = self.spent - lease.spent
@@ -186,12 +195,30 @@ class LeaseBook:
             self._count(lease, -1)
             lease.granted = lease.used
             self._count(lease, 1)
-            self.unwritten.add(lease.worker)
+            self._unwritten.add(lease.worker)
 
-    def rows(self) -> list[LeaseRow]:
-        """What is to be written on disk."""
-        known = {"": self._forgotten, **self._leases} if self.unwritten else {}
-        return [known[worker] for worker in sorted(self.unwritten)]
+    def take_changes(self) -> list[tuple[LeaseRow, bool]]:
+        """Copies of the rows that are to be written, and whether they are to be deleted."""
+        known: dict[str, LeaseRow] = (
+            {"": self._forgotten, **self._leases} if self._unwritten else {}
+        )
+        rows = [(_row(known[worker]), False) for worker in sorted(self._unwritten)]
+        rows += [(LeaseRow(worker=worker), True) for worker in sorted(self._unneeded)]
+        self._unwritten, self._unneeded = set(), set()
+        return rows
+
+    def put_back(self, worker: str, *, is_gone: bool) -> None:
+        """Note that a change could not be written."""
+        is_known = not worker or worker in self._leases
+        if is_known and not is_gone:
+            self._unwritten.add(worker)
+        elif is_gone and not is_known:
+            self._unneeded.add(worker)
+
+    @property
+    def has_changes(self) -> bool:
+        """Whether there is something to be written."""
+        return bool(self._unwritten or self._unneeded)
 
     def _renew(self, lease: Lease, ask: Ask, now_ns: int) -> None:
         """Change a lease that is taken out of the sums."""
@@ -219,9 +246,9 @@ class LeaseBook:
         del self._leases[idle.worker]
         self._stored += idle.stored
         self._forgotten.used += idle.spent - idle.stored
-        self.unwritten.discard(idle.worker)
-        self.unwritten.add("")
-        self.unneeded.add(idle.worker)
+        self._unwritten.discard(idle.worker)
+        self._unwritten.add("")
+        self._unneeded.add(idle.worker)
 
     def _count(self, lease: Lease, sign: int) -> None:
         """Add a lease to the sums, or take it out."""
@@ -235,3 +262,8 @@ class LeaseBook:
         self._holders.pop(lease.worker, None)
         if lease.granted > lease.used:
             self._holders[lease.worker] = lease
+
+
+def _row(lease: LeaseRow) -> LeaseRow:
+    fields = {name: getattr(lease, name) for name in LeaseRow.__struct_fields__}
+    return LeaseRow(**fields)

@@ -4,12 +4,15 @@ Money is a decimal string, times are RFC 3339. Unknown is null.
 """
 
 from decimal import Decimal, InvalidOperation
-from typing import Annotated, Final
+from typing import Annotated, Final, Self
 
 import msgspec
 
 from tocsin.errors import QueryError
+from tocsin.guard.budget_book import BudgetLine
 from tocsin.guard.budgets import Budget
+from tocsin.guard.timeline import Outlook
+from tocsin.model.moment import write_time
 
 __all__ = [
     "BUDGETS_PATH",
@@ -85,6 +88,17 @@ class OutlookDocument(msgspec.Struct, frozen=True, kw_only=True):
     total_usd: str
     runs_out_at: str | None
 
+    @classmethod
+    def of(cls, outlook: Outlook | None) -> Self | None:
+        """Describe an outlook, if there is one."""
+        if outlook is None:
+            return None
+        runs_out_ns = outlook.runs_out_ns
+        return cls(
+            total_usd=f"{outlook.total_usd:.2f}",
+            runs_out_at=None if runs_out_ns is None else write_time(runs_out_ns),
+        )
+
 
 class BudgetDocument(msgspec.Struct, frozen=True, kw_only=True):
     """A budget, and what has become of it in its current period."""
@@ -111,6 +125,35 @@ class BudgetDocument(msgspec.Struct, frozen=True, kw_only=True):
     """That have a part in it, in this period."""
     pace: OutlookDocument | None
     yesterday: OutlookDocument | None
+
+    @classmethod
+    def of(cls, line: BudgetLine, now_ns: int, *, leased_usd: Decimal, workers: int) -> Self:
+        """Describe a budget as it is now."""
+        budget, period = line.budget, line.calendar.period(now_ns)
+        spent, outlooks = line.spent(period), line.outlooks(now_ns)
+        known = spent.known_usd
+        return cls(
+            name=budget.name,
+            limit_usd=write_usd(line.limit_usd),
+            per=budget.per,
+            timezone=budget.timezone,
+            workflow=list(budget.workflow or ()),
+            model=list(budget.model or ()),
+            agent=list(budget.agent or ()),
+            tags=dict(budget.tags),
+            alert_at=[f"{share:f}" for share in budget.alert_at],
+            stop_at=None if budget.stop_at is None else f"{budget.stop_at:f}",
+            on_failure=budget.on_failure,
+            period_start=write_time(period.start_ns),
+            period_end=write_time(period.end_ns),
+            spent_usd=None if known is None else write_usd(known),
+            leased_usd=write_usd(leased_usd),
+            left_usd=None if known is None else write_usd(line.limit_usd - known),
+            unpriced_calls=spent.unpriced,
+            workers=workers,
+            pace=OutlookDocument.of(outlooks.get("pace")),
+            yesterday=OutlookDocument.of(outlooks.get("yesterday")),
+        )
 
     def budget(self) -> Budget:
         """Make the budget that this describes. Raises ConfigError."""

@@ -17,7 +17,7 @@ from tocsin.model.telemetry import Format
 from tocsin.runs.traces import TraceBook
 from tocsin.serve.counting import RunCounter
 from tocsin.sources.otlp import decode_traces
-from tocsin.store.base import Batch, Charge, Receipt, SpanStore
+from tocsin.store.base import Batch, Receipt, SpanStore
 from tocsin.store.record import Record
 
 __all__ = ["Part", "TraceSink"]
@@ -37,8 +37,8 @@ SETTLE_EVERY_S: Final = 0.25
 class Budgets(Protocol):
     """Who has to hear of what calls cost, once it is stored."""
 
-    def charged(self, charges: Sequence[Charge]) -> None:
-        """Add what was committed."""
+    def charged(self, receipt: Receipt) -> None:
+        """Add what was committed. Raises StoreError."""
         ...
 
     def reload(self) -> None:
@@ -211,7 +211,7 @@ class TraceSink:
             self._budgets.reload()
             self._is_unsure = False
         elif receipt.charges:
-            self._budgets.charged(receipt.charges)
+            self._budgets.charged(receipt)
 
     def _store_apart(self, batch: Batch) -> None:
         """Leave out, and count, only what the store never takes. Raises StoreError."""

@@ -116,6 +116,8 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
 
     charges: list[Charge]
     """Of the spans that were not stored before."""
+    seq: int
+    """Grows with every batch that has new spans."""
 
 
 class Spending(msgspec.Struct, frozen=True):
@@ -317,8 +319,11 @@ class RunReader(Protocol):
 class BudgetStore(Protocol):
     """What budgets need to have on disk. Everything raises StoreError."""
 
-    def spending(self, start_s: int, end_s: int | None = None) -> list[Spending]:
-        """Read what was charged in slots from one time on, up to and without another."""
+    def spending(self, start_s: int, end_s: int | None = None) -> tuple[int, list[Spending]]:
+        """Read what was charged in slots from one time on, up to and without another.
+
+        Also returns the `Receipt.seq` up to which it is in there.
+        """
         ...
 
     def leases(self, budget: str, period_ns: int) -> list[LeaseRow]:

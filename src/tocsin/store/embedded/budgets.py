@@ -61,14 +61,15 @@ ADD: Final = (
 )
 
 
-def spending(cursor: Cursor, start_s: int, end_s: int | None) -> list[Spending]:
+def spending(cursor: Cursor, start_s: int, end_s: int | None) -> tuple[int, list[Spending]]:
     """Read charges of a span of time; see `BudgetStore.spending`."""
     rows = cursor.execute(
         "SELECT budget, slot_s, worker, usd, priced, unpriced FROM budget_spending"
         " WHERE slot_s >= $start AND ($end IS NULL OR slot_s < $end) ORDER BY ALL",
         {"start": start_s, "end": end_s},
     ).fetchall()
-    return [Spending(*row) for row in rows]
+    state = first_row(cursor, "SELECT last_seq FROM state")
+    return (state[0] if state else 0), [Spending(*row) for row in rows]
 
 
 def leases(cursor: Cursor, budget: str, period_ns: int) -> list[LeaseRow]:

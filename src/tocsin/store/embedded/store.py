@@ -92,7 +92,7 @@ class EmbeddedStore:
             lambda cursor: run_queries.of_traces(cursor, self._files, trace_ids, since_ns)
         )
 
-    def spending(self, start_s: int, end_s: int | None = None) -> list[Spending]:
+    def spending(self, start_s: int, end_s: int | None = None) -> tuple[int, list[Spending]]:
         """Read what was charged in slots from one time on, up to and without another."""
         return self._read(lambda cursor: budgets.spending(cursor, start_s, end_s))
 

@@ -70,7 +70,7 @@ class Writer:
         )
         if last_seq - rolled_seq >= ROLL_UP_EVERY:
             roll_up(cursor, last_seq)
-        return Receipt(charges=charges)
+        return Receipt(charges=charges, seq=last_seq)
 
     def _insert_spans(self, cursor: Cursor, spans: Sequence[StoredSpan], seq: int) -> None:
         labels = self._labels.assign(cursor, list(map(key_of_span, spans)))

@@ -9,6 +9,7 @@ from typing import Final
 
 import tocsin
 from tocsin.cli_runs.command import add_runs_command
+from tocsin.cli_runs.slas_command import add_slas_command
 from tocsin.serve.command import add_check_command, add_serve_command
 
 __all__ = ["main"]
@@ -48,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     add_serve_command(commands)
     add_check_command(commands)
     add_runs_command(commands)
+    add_slas_command(commands)
     return parser
 
 

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from tocsin.errors import ConfigError
-from tocsin.guard.limits import StopLimits
+from tocsin.guard.limits import StopLimits, find_too_low
 
 
 @pytest.mark.parametrize(
@@ -68,3 +68,27 @@ def test_all_problems_are_named_at_once() -> None:
 def test_a_switch_needs_models_and_a_share(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="switch"):
         StopLimits(**settings)
+
+
+@pytest.mark.parametrize("written", [0.8, "80%", "80 %", "80.0%"])
+def test_shares_are_read_as_people_write_them(written: Any) -> None:
+    assert 0.8 == StopLimits(max_tokens=1, warn_at=written).warn_at
+
+
+STOPS_AND_LEVELS = [
+    ({"w": {"cost": 1}}, {"w": {"cost": 2}}, [("w", "w", "cost", 1, 2)]),
+    ({"w": {"cost": 2}}, {"w": {"cost": 2}}, []),
+    ({"w": {"cost": 1}}, {"w": {"tokens": 2}}, []),
+    ({"*": {"cost": 1}}, {"w": {"cost": 2}}, [("*", "w", "cost", 1, 2)]),
+    ({"w": {"cost": 1}}, {"*": {"cost": 2}}, [("w", "w", "cost", 1, 2)]),
+    ({"*": {"cost": 1}, "w": {}}, {"w": {"cost": 2}}, []),
+    ({"w": {"cost": 1}}, {"*": {"cost": 2}, "w": {}}, []),
+    ({"*": {"cost": 1}}, {"*": {"cost": 2}}, [("*", "*", "cost", 1, 2)]),
+]
+
+
+@pytest.mark.parametrize(("stops", "levels", "expected"), STOPS_AND_LEVELS)
+def test_stops_below_the_level_that_holds_for_the_same_runs_are_found(
+    stops: Any, levels: Any, expected: list[Any]
+) -> None:
+    assert expected == list(find_too_low(stops, levels))

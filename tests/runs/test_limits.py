@@ -254,3 +254,15 @@ def test_deadlines_of_ended_runs_take_no_room() -> None:
 
     assert len(found._deadlines) < 5_000
     assert ["kept"] == [breach.run_id for breach in found.sweep(10**15)]
+
+
+@pytest.mark.parametrize("bad", [0, 1, 1.5, -0.1, True, "99%", float("nan"), Decimal("sNaN")])
+def test_a_share_of_runs_leaves_room_for_failures(bad: Any) -> None:
+    with pytest.raises(ConfigError, match=r"success: .* is not a share; write a number"):
+        WorkflowSLA(success=bad)
+
+
+@pytest.mark.parametrize("bad", [0, -1, None, "30d", float("inf")])
+def test_window_is_a_time(bad: Any) -> None:
+    with pytest.raises(ConfigError, match=r"window_seconds: .* is no time; write seconds"):
+        WorkflowSLA(window_seconds=bad)

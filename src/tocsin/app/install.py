@@ -11,6 +11,7 @@ from agents.tracing import add_trace_processor
 from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from tocsin.app.configuration import Limits, read_limits
 from tocsin.app.export import exporter
 from tocsin.app.watcher import Watcher
 from tocsin.errors import ConfigError
@@ -42,6 +43,7 @@ def install(
     metrics_port: int | None = DEFAULT_PORT,
     *,
     metrics_host: str = "127.0.0.1",
+    config: str | os.PathLike[str] | None = None,
     export_to: str | None = None,
     export_headers: Mapping[str, str] | None = None,
     slas: Mapping[str, WorkflowSLA] | None = None,
@@ -55,7 +57,9 @@ def install(
     """Watch every run of the OpenAI Agents SDK in this process.
 
     Adds a trace processor beside those that exist, and answers /metrics on `metrics_port` (None:
-    not at all; a free port, with a warning, if it is taken). slas: limits by workflow name, "*"
+    not at all; a free port, with a warning, if it is taken). config: a `tocsin.yaml`, whose
+    workflows and prices hold here too; what is given in code goes before it, and it needs the
+    packages of `tocsin[server]`. slas: limits by workflow name, "*"
     for all others; each breach goes to `alert_service.send(severity=, message=)`. stops: hard
     limits in the same way; a run that would pass one ends with LimitExceeded. quality: thresholds
     of the signals that no error shows, sent to the same service (of the workflows in `slas`, or of
@@ -86,12 +90,13 @@ def install(
         if _installed and not _installed[0].is_closed:
             logger.warning("tocsin.install() was called before; its first settings stay")
             return _installed[0]
+        limits = Limits() if config is None else read_limits(config)
+        limits = limits.overridden(slas=slas, stops=stops, prices=prices)
         exporting = None if export_to is None else exporter(export_to, export_headers)
         watcher = default_watcher(run_ttl_s=run_ttl_s, watch_runner=watch_runner)
-        if prices is not None:
-            watcher.prices.override(prices)
+        watcher.prices.override(limits.prices)
         watcher.watch_quality(quality)
-        _set_limits(watcher, slas, stops, alert_service)
+        _set_limits(watcher, limits, alert_service)
         if exporting is not None:
             watcher.export(exporting)
         registry = expose(watcher)
@@ -104,16 +109,11 @@ def install(
         return watcher
 
 
-def _set_limits(
-    watcher: Watcher,
-    slas: Mapping[str, WorkflowSLA] | None,
-    stops: Mapping[str, StopLimits] | None,
-    alert_service: Any,
-) -> None:
-    watcher.add_slas(slas or {}, alert_service)
-    if stops is not None:
+def _set_limits(watcher: Watcher, limits: Limits, alert_service: Any) -> None:
+    watcher.add_slas(limits.slas, alert_service)
+    if limits.stops:
         # The service that hears of service levels hears of hard limits anyway.
-        watcher.add_stops(stops)
+        watcher.add_stops(limits.stops)
 
 
 def is_port(value: object) -> bool:

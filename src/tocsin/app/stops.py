@@ -1,6 +1,6 @@
 """Which limits a run has: its workflow's, and those around it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Final
 
@@ -11,10 +11,10 @@ from tocsin.app.run_guard import FAILURE, SCOPE, GuardRoom, RunGuard, Scope
 from tocsin.app.run_limits import GuardHooks, RunLimits
 from tocsin.errors import ConfigError
 from tocsin.guard.allowance import Allowance
-from tocsin.guard.limits import ANY_WORKFLOW, StopLimits
+from tocsin.guard.limits import ANY_WORKFLOW, StopLimits, find_too_low
 from tocsin.model.label import UNKNOWN, clean_name
 from tocsin.model.run import Stop, format_amount
-from tocsin.runs.limits import LIMITS, WorkflowSLA
+from tocsin.runs.limits import WorkflowSLA
 from tocsin.sources.agents_sdk import fields
 from tocsin.sources.agents_sdk.events import Emit, Ticket
 from tocsin.sources.agents_sdk.limiter import Limits, Unlimited
@@ -101,24 +101,25 @@ def check_stops(stops: Mapping[str, object], slas: Mapping[str, WorkflowSLA]) ->
     A run that is stopped before it breaks its workflow's service level would hide that it was
     about to.
     """
-    problems = []
-    for workflow, rules in stops.items():
-        if not isinstance(rules, StopLimits):
-            problems.append(f"stops[{workflow!r}]: {rules!r} is not a tocsin.StopLimits(…)")
-            continue
-        sla = slas.get(workflow) or slas.get(ANY_WORKFLOW)
-        problems += [
-            f"stops[{workflow!r}]: stops at {format_amount(limit, most)}, which is below the"
-            f" service level of {format_amount(limit, level)}"
-            for limit, most, level in _levels(rules, sla)
-            if most < level
-        ]
+    problems = [
+        f"stops[{workflow!r}]: {rules!r} is not a tocsin.StopLimits(…)"
+        for workflow, rules in stops.items()
+        if not isinstance(rules, StopLimits)
+    ]
+    limits = {
+        workflow: {limit: float(most) for limit, most in rules.limits.items()}
+        for workflow, rules in stops.items()
+        if isinstance(rules, StopLimits)
+    }
+    levels = {
+        workflow: {limit: float(level) for limit, level in sla.limits.items()}
+        for workflow, sla in slas.items()
+    }
+    problems += [
+        f"stops[{low.stops_of!r}]: stops at {format_amount(low.limit, low.most)}, which is below"
+        f" the service level of {format_amount(low.limit, low.level)}"
+        + (f" of {low.workflow}" if low.workflow != low.stops_of else "")
+        for low in find_too_low(limits, levels)
+    ]
     if problems:
         raise ConfigError("; ".join(problems))
-
-
-def _levels(rules: StopLimits, sla: WorkflowSLA | None) -> Iterator[tuple[str, float, float]]:
-    for limit, most in rules.limits.items():
-        level = getattr(sla, LIMITS.get(limit, ""), None)
-        if level is not None:
-            yield limit, float(most), float(level)

@@ -34,7 +34,7 @@ from tocsin.meters.registry import Family, Registry
 from tocsin.pricing.catalogue import PriceBook
 from tocsin.quality.settings import OFF, Quality
 from tocsin.quality.watch import QualityWatch
-from tocsin.runs.limits import ANY_WORKFLOW, LIMITS, WorkflowSLA
+from tocsin.runs.limits import ANY_WORKFLOW, WorkflowSLA
 from tocsin.sources.agents_sdk.decode import Decoder, Malformed
 from tocsin.sources.agents_sdk.events import Emit, Event
 from tocsin.sources.agents_sdk.processor import EventProcessor
@@ -129,8 +129,7 @@ class Watcher:
         self.pipeline.add_slas(slas)
         for workflow, sla in slas.items():
             if workflow != ANY_WORKFLOW:
-                limits = [limit for limit, name in LIMITS.items() if getattr(sla, name)]
-                self._recorder.watch_limits(workflow, limits)
+                self._recorder.watch_limits(workflow, sla.limits)
 
     def add_stops(self, stops: Mapping[str, StopLimits], alert_service: Any = None) -> None:
         """Stop runs of workflows at hard limits; tell the service, if there is one.

@@ -1,25 +1,22 @@
 """The `tocsin runs` command."""
 
 import argparse
-import io
 import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from tocsin.cli_runs.terminal import console_of, print_json
 from tocsin.errors import QueryError, TocsinError
 from tocsin.model.run import Outcome
 from tocsin.store.location import default_data
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from tocsin.cli_runs.source import Source
 
 __all__ = ["add_runs_command"]
 
 URL: Final = "http://127.0.0.1:8001"
-PIPED_WIDTH: Final = 200
 FILTERS: Final = {
     "workflow": ("W", "only this workflow"),
     "outcome": ("O", f"failed, {', '.join(Outcome)}; several with commas"),
@@ -94,9 +91,9 @@ def _print_list(source: "Source", options: argparse.Namespace) -> None:
     parts = {"limit": "20"} | {name: value for name, value in given.items() if value is not None}
     page = source.runs(list(parts.items()))
     if options.json:
-        _print_json(page)
+        print_json(page)
         return
-    console = _console()
+    console = console_of()
     now_ns, whole_ids = SYSTEM_CLOCK.wall_ns(), not console.is_terminal
     console.print(listing(page, now_ns, width=console.width, whole_ids=whole_ids))
 
@@ -106,23 +103,7 @@ def _print_run(source: "Source", options: argparse.Namespace) -> None:
 
     view = source.run(options.id)
     if options.json:
-        _print_json(view)
+        print_json(view)
         return
-    console = _console()
+    console = console_of()
     console.print(run_tree(view, width=console.width))
-
-
-def _print_json(document: object) -> None:
-    import msgspec
-
-    text = msgspec.json.format(msgspec.json.encode(document)).decode()
-    sys.stdout.write(f"{text}\n")
-
-
-def _console() -> "Console":
-    from rich.console import Console
-
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # bars, where only ASCII can be written
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=PIPED_WIDTH)

@@ -26,7 +26,7 @@ TIMEOUT_S: Final = 20.0
 
 Parts = list[tuple[str, str]]
 """Names and values of the API's parameters."""
-Document = TypeVar("Document", RunsDocument, RunViewDocument)
+Document = TypeVar("Document")
 
 
 class Source(Protocol):
@@ -65,16 +65,17 @@ class Server:
 
     def runs(self, parts: Parts) -> RunsDocument:
         """Read a page of runs."""
-        return self._ask(f"/api/v1/runs?{urllib.parse.urlencode(parts)}", RunsDocument)
+        return self.ask(f"/api/v1/runs?{urllib.parse.urlencode(parts)}", RunsDocument)
 
     def run(self, run_id: str) -> RunViewDocument:
         """Read a run and its spans."""
-        return self._ask(f"/api/v1/runs/{urllib.parse.quote(run_id, safe='')}", RunViewDocument)
+        return self.ask(f"/api/v1/runs/{urllib.parse.quote(run_id, safe='')}", RunViewDocument)
 
     def close(self) -> None:
         """Nothing is kept open."""
 
-    def _ask(self, path: str, kind: type[Document]) -> Document:
+    def ask(self, path: str, kind: type[Document]) -> Document:
+        """Ask by any path of the API. Raises AbsentError, StoreError, QueryError, TocsinError."""
         absent = f"no Tocsin server answers at {self._url}"
         try:
             with self._open(self._url + path, timeout=TIMEOUT_S) as response:

@@ -3,13 +3,16 @@
 from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from tocsin.config.budgets import budget_contradictions
 from tocsin.config.document import Document, read_document
 from tocsin.config.document import Path as KeyPath
 from tocsin.config.settings import LATER, Settings
+from tocsin.config.workflows import contradictions
 from tocsin.errors import ConfigError
 
 __all__ = ["load_settings", "parse_settings"]
@@ -38,6 +41,8 @@ def parse_settings(text: str, name: str) -> Settings:
             settings = Settings.model_validate(document.content)
         except ValidationError as error:
             problems += _problems(error)
+        problems += contradictions(document.content)
+        problems += budget_contradictions(document.content)
     else:
         problems.append(((), "write keys with values, such as `listen: 127.0.0.1:8001`"))
     if problems or settings is None:
@@ -70,15 +75,31 @@ def _advice(path: KeyPath, kind: str, message: str, given: Any) -> str:
         return f"is no key here; write {near[0] if near else 'one of ' + ', '.join(known)}"
     if kind == "value_error":
         return message.removeprefix("Value error, ")
+    if kind == "missing":
+        return "is missing; write it too"
+    if kind in ("tuple_type", "list_type"):
+        return f"{given!r:.80} is not right here; write a list"
+    if kind in ("model_type", "dict_type"):
+        keys = ", ".join(_known_keys(path))
+        return f"{given!r:.80} is not right here; write keys with values{keys and ': ' + keys}"
     wanted = message.removeprefix("Input should be ").removeprefix("a valid ")
     return f"{given!r:.80} is not right here; write {wanted}"
 
 
 def _known_keys(path: KeyPath) -> list[str]:
-    section: type[BaseModel] = Settings
+    """List the keys of the section at a path; none where there is no section."""
+    found: Any = Settings
     for key in path:
-        found = section.model_fields[str(key)].annotation
-        if not (isinstance(found, type) and issubclass(found, BaseModel)):
+        if isinstance(found, type) and issubclass(found, BaseModel):
+            found = _without_none(found.model_fields[str(key)].annotation)
+        elif arguments := get_args(found):  # dict[str, Section], tuple[Section, ...]
+            found = next(a for a in reversed(arguments) if a is not ...)
+        else:
             return []
-        section = found
-    return list(section.model_fields)
+    is_section = isinstance(found, type) and issubclass(found, BaseModel)
+    return list(found.model_fields) if is_section else []
+
+
+def _without_none(annotation: Any) -> Any:
+    kept = [one for one in get_args(annotation) if one is not NoneType]
+    return kept[0] if len(kept) == 1 else annotation

@@ -4,18 +4,24 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
+from tocsin.config.budgets import BudgetEntry
+from tocsin.config.section import Section
+from tocsin.config.workflows import DEFAULT_DAYS, Workflow, kept_at_most
 from tocsin.errors import ConfigError, QueryError
+from tocsin.guard.budgets import Budget
+from tocsin.guard.limits import StopLimits
 from tocsin.model.address import Address
 from tocsin.model.moment import NS_PER_S, parse_duration
 from tocsin.pricing.rates import parse_overrides
+from tocsin.runs.limits import WorkflowSLA
 
 __all__ = ["LATER", "Content", "Otlp", "Retention", "Settings"]
 
 NS_PER_DAY: Final = 86_400 * NS_PER_S
 DUCKDB: Final = "duckdb://"
-LATER: Final = ("workflows", "budgets", "rules", "alerting", "auth")
+LATER: Final = ("rules", "alerting", "auth")
 """Keys that this version does not know yet."""
 
 
@@ -54,12 +60,6 @@ def _directory(text: object) -> Path:
 AddressText = Annotated[Address, BeforeValidator(_address)]
 
 
-class Section(BaseModel):
-    """Part of the file; unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
-
-
 class Otlp(Section):
     """Where OTLP is received."""
 
@@ -70,7 +70,7 @@ class Otlp(Section):
 class Retention(Section):
     """How long things are kept."""
 
-    spans: Annotated[int, BeforeValidator(_days)] = 30
+    spans: Annotated[int, BeforeValidator(_days)] = DEFAULT_DAYS
     """Whole days, besides today; runs and hourly sums go with them."""
 
 
@@ -93,6 +93,29 @@ class Settings(Section):
     content: Content = Content()
     prices: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Model -> USD per million tokens by input, output, cache_read, cache_write, reasoning."""
+    workflows: dict[str, Workflow] = Field(default_factory=dict)
+    """Service levels and hard limits by workflow; "*": of all that have no entry."""
+    budgets: tuple[BudgetEntry, ...] = ()
+    """What may be spent per hour, day or month."""
+
+    @property
+    def slas(self) -> dict[str, WorkflowSLA]:
+        """Service levels by workflow, over no longer a time than runs are kept."""
+        return {
+            name: kept_at_most(one.sla.sla, self.retention.spans)
+            for name, one in self.workflows.items()
+            if one.sla is not None
+        }
+
+    @property
+    def stops(self) -> dict[str, StopLimits]:
+        """Hard limits by workflow."""
+        return {n: one.stop.limits for n, one in self.workflows.items() if one.stop is not None}
+
+    @property
+    def spending(self) -> list[Budget]:
+        """The budgets, as the rest of the program takes them."""
+        return [entry.budget for entry in self.budgets]
 
     @field_validator("prices")
     @classmethod

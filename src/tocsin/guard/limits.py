@@ -1,14 +1,14 @@
 """What one run may use at most, as it was written down and checked."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from tocsin.errors import ConfigError
 from tocsin.guard.quantities import parse_count, parse_seconds, parse_share, parse_usd
 
-__all__ = ["ANY_WORKFLOW", "StopLimits"]
+__all__ = ["ANY_WORKFLOW", "FORMS", "StopLimits", "TooLow", "find_too_low"]
 
 ANY_WORKFLOW: Final = "*"
 
@@ -18,9 +18,10 @@ FORMS: Final[dict[str, tuple[Callable[[object], Any], str]]] = {
     "max_latency": (parse_seconds, 'a time above 0, such as "120s" or 120'),
     "max_turns": (parse_count, "a whole number above 0"),
     "same_tool_call": (parse_count, "a whole number above 0"),
-    "warn_at": (parse_share, "a share of the limits above 0 and below 1, such as 0.8"),
-    "switch_at": (parse_share, "a share of the limits above 0 and below 1, such as 0.8"),
+    "warn_at": (parse_share, "a share of the limits above 0 and below 1, such as 0.8 or 80%"),
+    "switch_at": (parse_share, "a share of the limits above 0 and below 1, such as 0.8 or 80%"),
 }
+"""Setting -> how it is read, and in words what may be written."""
 FAILURE_MODES: Final = ("open", "closed")
 
 
@@ -41,9 +42,9 @@ class StopLimits:
     """LLM calls of the run itself, not of agents used as tools."""
     same_tool_call: int | None = None
     """How often a run may call one tool with the same arguments."""
-    warn_at: float | None = None
+    warn_at: float | str | None = None
     """Share of any limit at which the alert service hears of it, once per limit."""
-    switch_at: float | None = None
+    switch_at: float | str | None = None
     """Share of any limit from which on `switch` replaces models."""
     switch: Mapping[str, str] = field(default_factory=dict)
     """Model -> cheaper model: {"gpt-4.1": "gpt-4.1-mini"}."""
@@ -88,8 +89,9 @@ class StopLimits:
             problems.append(f"switch: {self.switch!r}; write {{model: cheaper model}}")
         elif (self.switch_at is None) != (not self.switch):
             problems.append("switch and switch_at: write both, or neither")
-        if self.warn_at and self.switch_at and self.warn_at > self.switch_at:
-            problems.append(f"warn_at: {self.warn_at} is after switch_at {self.switch_at}")
+        warn_at, switch_at = parse_share(self.warn_at), parse_share(self.switch_at)
+        if warn_at and switch_at and warn_at > switch_at:
+            problems.append(f"warn_at: {warn_at} is after switch_at {switch_at}")
         return problems
 
 
@@ -97,3 +99,31 @@ def _is_switch(value: object) -> bool:
     return isinstance(value, Mapping) and all(
         isinstance(name, str) and name for pair in value.items() for name in pair
     )
+
+
+class TooLow(NamedTuple):
+    """A hard limit that is below the service level of a workflow it holds for."""
+
+    stops_of: str
+    """Workflow that the hard limit was written for, "*" included."""
+    workflow: str
+    limit: str
+    most: float
+    level: float
+
+
+def find_too_low(
+    stops: Mapping[str, Mapping[str, float]], levels: Mapping[str, Mapping[str, float]]
+) -> Iterator[TooLow]:
+    """Compare hard limits with service levels; both are workflow -> limit -> number.
+
+    A run that is stopped before it breaks its workflow's service level would hide that it was
+    about to. A workflow that lacks one or the other has that of "*".
+    """
+    for workflow in sorted({*stops, *levels}):
+        stops_of = workflow if workflow in stops else ANY_WORKFLOW
+        level_of = workflow if workflow in levels else ANY_WORKFLOW
+        for limit, most in stops.get(stops_of, {}).items():
+            level = levels.get(level_of, {}).get(limit)
+            if level is not None and most < level:
+                yield TooLow(stops_of, workflow, limit, most, level)

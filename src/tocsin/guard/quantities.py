@@ -7,8 +7,8 @@ from typing import Final
 
 __all__ = ["parse_count", "parse_percentage", "parse_seconds", "parse_share", "parse_usd"]
 
-DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)?")
-UNIT_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
+DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)?")
+UNIT_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 MONEY: Final = re.compile(r"\$?\s*(\d+(?:\.\d+)?)\s*(?:USD)?", re.I)
 PERCENTAGE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(%?)")
 MAX_SHARE: Final = 10
@@ -18,10 +18,10 @@ MAX_SECONDS: Final = 1e9
 
 
 def parse_seconds(value: object) -> float | None:
-    """Seconds above 0 from 120, "120s", "2m", "500ms"; None where it is not that."""
+    """Seconds above 0 from 120, "120s", "2m", "500ms", "30d"; None where it is not that."""
     if isinstance(value, str):
         match = DURATION.fullmatch(value.strip())
-        value = float(match[1]) * UNIT_S[match[2]] if match else None
+        value = float(match[1]) * UNIT_S[match[2] or "s"] if match else None
     number = _positive(value)
     return None if number is None or number > MAX_SECONDS else float(number)
 
@@ -42,9 +42,9 @@ def parse_count(value: object) -> int | None:
 
 
 def parse_share(value: object) -> float | None:
-    """Return a share of a limit, above 0 and below 1; None where it is not that."""
-    number = _positive(value)
-    return None if number is None or number >= 1 else float(number)
+    """Return a share above 0 and below 1 from 0.8, "80%" or "99.9 %"; None where it is not that."""
+    share = parse_percentage(value)
+    return None if share is None or share >= 1 else float(share)
 
 
 def parse_percentage(value: object) -> Decimal | None:

@@ -3,7 +3,7 @@
 import heapq
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
@@ -32,9 +32,12 @@ MAX_IDLE_DEADLINES: Final = 1_000
 SEVERITIES: Final = ("info", "warning", "error", "critical")
 
 
+DEFAULT_WINDOW_S: Final = 30 * 86_400.0
+
+
 @dataclass(frozen=True, slots=True)
 class WorkflowSLA:
-    """What one run of a workflow may take; None sets no limit.
+    """What one run of a workflow may take, and how many runs must keep to it; None sets no limit.
 
     A limit is broken by a value above it. Raises ConfigError for a limit that is not a positive
     number, naming every wrong one.
@@ -51,18 +54,35 @@ class WorkflowSLA:
     max_turns: int | None = None
     severity: str = "warning"
     """info, warning, error or critical."""
+    success: float | None = None
+    """Share of runs, such as 0.99, that must succeed, and that must keep each limit above."""
+    window_seconds: float = DEFAULT_WINDOW_S
+    """Over how long that share is taken."""
 
     def __post_init__(self) -> None:
         """Check every field at once."""
         problems = [
-            f"{field.name}: {value!r} is not a limit; write a number above 0, or None"
-            for field in fields(self)
-            if field.name != "severity" and not _is_limit(value := getattr(self, field.name))
+            f"{name}: {value!r} is not a limit; write a number above 0, or None"
+            for name in LIMITS.values()
+            if not _is_limit(value := getattr(self, name))
         ]
         if self.severity not in SEVERITIES:
             problems.append(f"severity: {self.severity!r} is not one of {', '.join(SEVERITIES)}")
+        if not _is_limit(self.success) or (self.success is not None and self.success >= 1):
+            problems.append(
+                f"success: {self.success!r} is not a share; write a number above 0 and below 1,"
+                " such as 0.99: a share of 1 leaves no room for a single failure"
+            )
+        if not self.window_seconds or not _is_limit(self.window_seconds):
+            problems.append(f"window_seconds: {self.window_seconds!r} is no time; write seconds")
         if problems:
             raise ConfigError("WorkflowSLA: " + "; ".join(problems))
+
+    @property
+    def limits(self) -> dict[str, float | Decimal]:
+        """Limits that are set, by the name they have in metrics and messages."""
+        found = {limit: getattr(self, name) for limit, name in LIMITS.items()}
+        return {limit: level for limit, level in found.items() if level is not None}
 
 
 def _is_limit(value: object) -> bool:

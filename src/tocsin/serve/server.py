@@ -15,6 +15,7 @@ from tocsin.api.intake import Intake
 from tocsin.api.otlp import otlp_routes
 from tocsin.api.otlp_grpc import GrpcReceiver
 from tocsin.api.runs import RunRoutes
+from tocsin.api.slas import SlaRoutes
 from tocsin.meters.exposition import RegistryCollector
 from tocsin.meters.registry import Registry
 from tocsin.model.address import Address
@@ -60,8 +61,7 @@ class Server:
         """Listen on every address, then answer. Raises ConfigError if one cannot be had."""
         options = self._options
         otlp = otlp_routes(self._intake)
-        asked = [] if self._run_routes is None else self._run_routes.routes
-        self._bind("HTTP", options.listen, [*otlp, *self._health_routes(), *asked])
+        self._bind("HTTP", options.listen, [*otlp, *self._health_routes(), *self._asked])
         self._bind("OTLP/HTTP", options.otlp_http, otlp)
         self._grpc = GrpcReceiver(self._intake)
         port = self._grpc.bind(*options.otlp_grpc)
@@ -96,10 +96,7 @@ class Server:
         opened.callback(DirectoryLock(options.data).release)
         self.wiring = wire(options.settings, options.data, self._registry)
         opened.callback(self.wiring.close)
-        reader = self.wiring.reader
-        self._run_routes = None if reader is None else RunRoutes(reader)
-        if self._run_routes is not None:
-            opened.callback(self._run_routes.close)
+        self._asked = self._question_routes(opened)
         self._journal = Journal(
             options.data / "journal",
             position=self.wiring.store.position(),
@@ -107,6 +104,14 @@ class Server:
         )
         opened.callback(self._journal.close)
         self._dead = DeadLetters(options.data / "dead")
+
+    def _question_routes(self, opened: ExitStack) -> list[Route]:
+        reader = self.wiring.reader
+        if reader is None:
+            return []
+        runs = RunRoutes(reader)
+        opened.callback(runs.close)
+        return [*runs.routes, *SlaRoutes(reader, self.wiring.slas, runs.answering).routes]
 
     def _bind(self, purpose: str, address: Address, routes: list[Route]) -> None:
         server = HttpServer(Starlette(routes=routes), listen(address, purpose))

@@ -1,6 +1,6 @@
 """What the receiver is connected to: the check, the decoding and the store."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,6 +11,7 @@ from tocsin.api.wellformed import check
 from tocsin.config.settings import Settings
 from tocsin.meters.record import Recorder
 from tocsin.meters.registry import Registry
+from tocsin.runs.limits import WorkflowSLA
 from tocsin.serve.consumer import Store
 from tocsin.store.base import RunReader
 from tocsin.store.location import STORE
@@ -33,6 +34,7 @@ class Wiring(msgspec.Struct, frozen=True, kw_only=True):
     store: Store[Any]
     reader: RunReader | None = None
     """Answers questions about runs; None where nothing is kept that could be asked about."""
+    slas: Mapping[str, WorkflowSLA] = {}
     close: Callable[[], None] = lambda: None
     description: str
     """What becomes of a span, for the line that the server prints."""
@@ -83,6 +85,7 @@ def embedded_wiring(settings: Settings, data: Path, registry: Registry) -> Wirin
         process=sink.decode,
         store=sink,
         reader=store.patient_for(QUERY_S),
+        slas=settings.slas,
         close=sink.close,
         description="spans and runs are kept in store/",
     )

@@ -11,6 +11,7 @@ import msgspec
 from tocsin.model.lease import LeaseChange, LeaseRow
 from tocsin.model.run import Outcome, Run
 from tocsin.model.span import Cost, Observation, Span
+from tocsin.store.level_counts import FAILED, LevelCount, LevelQuery
 
 __all__ = [
     "EVERYTHING",
@@ -38,9 +39,6 @@ __all__ = [
     "UsageSum",
     "Window",
 ]
-
-FAILED: Final = frozenset({Outcome.ERROR, Outcome.MAX_TURNS, Outcome.STOPPED})
-"""Outcomes that count as failures; a tripped guardrail and a cancelled run do not."""
 
 NO_RUN: Final = ""
 """Run of spans that belong to none: what surrounds runs, and traces without any agent."""
@@ -313,6 +311,13 @@ class RunReader(Protocol):
 
     def usage(self, by: GroupBy, window: Window, scope: Scope = EVERYTHING) -> list[UsageSum]:
         """Compare tokens and dollars, by group and step."""
+        ...
+
+    def count_levels(self, query: LevelQuery) -> list[LevelCount]:
+        """Count the runs that kept to a service level, by workflow, limit and start.
+
+        Workflows without such runs are left out; of many, those with most runs are counted.
+        """
         ...
 
 

@@ -26,12 +26,13 @@ from tocsin.store.base import (
     UsageSum,
     Window,
 )
-from tocsin.store.embedded import budgets, run_queries, trends
+from tocsin.store.embedded import budgets, levels, run_queries, trends
 from tocsin.store.embedded.cursor import Cursor, first_row
 from tocsin.store.embedded.database import Database
 from tocsin.store.embedded.labels import Labels
 from tocsin.store.embedded.sealing import Sealer
 from tocsin.store.embedded.writer import Writer
+from tocsin.store.level_counts import LevelCount, LevelQuery
 from tocsin.store.redaction import Redactor
 
 __all__ = ["EmbeddedStore"]
@@ -136,6 +137,10 @@ class EmbeddedStore:
     def usage(self, by: GroupBy, window: Window, scope: Scope = EVERYTHING) -> list[UsageSum]:
         """Compare tokens and dollars, by group and step."""
         return self._read(lambda cursor: trends.usage(cursor, self._files, by, window, scope))
+
+    def count_levels(self, query: LevelQuery) -> list[LevelCount]:
+        """Count the runs that kept to a service level, by workflow, limit and start."""
+        return self._read(lambda cursor: levels.count_levels(cursor, self._files, query))
 
     def close(self) -> None:
         """Finish what is going on and let go of the data directory."""

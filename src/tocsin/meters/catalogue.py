@@ -193,6 +193,11 @@ BUDGET_SPENT = _gauge(
     "budget",
     "Spent since the budget's period began (all: this calendar day, UTC), in US dollars.",
 )
+BUDGET_LEASED = _gauge(
+    "agent_budget_leased_dollars",
+    "budget",
+    "What other processes may still spend of a budget without asking again, in US dollars.",
+)
 CONVERSATION_TURNS = _histogram(
     "agent_conversation_turns",
     "workflow",

@@ -17,6 +17,9 @@ from tocsin.guard.budgets import Budget
 from tocsin.guard.leases import TERMS, Claim, Grant, LeaseBook, Terms
 from tocsin.guard.periods import Period
 from tocsin.guard.wire import BudgetDocument
+from tocsin.meters import catalogue as m
+from tocsin.meters.catalogue import Metric
+from tocsin.meters.registry import Amount
 from tocsin.model.lease import LeaseChange
 from tocsin.store.base import BudgetStore, Charge, Receipt
 
@@ -141,6 +144,20 @@ class BudgetDesk:
                     )
                 )
             return found
+
+    def totals(self) -> dict[tuple[Metric, tuple[str, ...]], Amount]:
+        """Return values of the budgets' metrics. Raises StoreError."""
+        found: dict[tuple[Metric, tuple[str, ...]], Amount] = {}
+        with self._lock:
+            now_ns = self._clock.wall_ns()
+            for name, line in self.lines.items():
+                page = self._page(line, line.calendar.period(now_ns))
+                page.book.expire(self._clock.monotonic_ns())
+                spent_usd = page.spent().known_usd
+                if spent_usd is not None:
+                    found[m.BUDGET_SPENT, (name,)] = spent_usd
+                found[m.BUDGET_LEASED, (name,)] = page.book.leased
+        return found
 
     def _charge(self, line: BudgetLine, page: Page, charge: Charge) -> None:
         before = page.book.spent

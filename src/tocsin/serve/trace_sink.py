@@ -45,6 +45,10 @@ class Budgets(Protocol):
         """Read again what is stored. Raises StoreError."""
         ...
 
+    def totals(self) -> dict[tuple[m.Metric, tuple[str, ...]], Amount]:
+        """Return values of the budgets' metrics. Raises StoreError."""
+        ...
+
 
 class Part(msgspec.Struct, frozen=True):
     """The spans of one journal record."""
@@ -246,6 +250,8 @@ class TraceSink:
         ):
             for reason, count in by_reason.items():
                 totals[metric, (reason,)] = count
+        if self._budgets is not None:
+            totals |= self._budgets.totals()
         with self._registry.updating():
             for (metric, labels), total in totals.items():
                 self._registry.set(metric, labels, total)

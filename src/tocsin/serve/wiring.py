@@ -6,9 +6,11 @@ from typing import Any, Final
 
 import msgspec
 
+from tocsin.api.budgets import Desk
 from tocsin.api.intake import Check
 from tocsin.api.wellformed import check
 from tocsin.config.settings import Settings
+from tocsin.guard.leases import TERMS, Terms
 from tocsin.meters.record import Recorder
 from tocsin.meters.registry import Registry
 from tocsin.runs.limits import WorkflowSLA
@@ -35,6 +37,8 @@ class Wiring(msgspec.Struct, frozen=True, kw_only=True):
     reader: RunReader | None = None
     """Answers questions about runs; None where nothing is kept that could be asked about."""
     slas: Mapping[str, WorkflowSLA] = {}
+    budgets: Desk | None = None
+    """Knows what is spent, and leases it to workers; None where nothing is kept."""
     close: Callable[[], None] = lambda: None
     description: str
     """What becomes of a span, for the line that the server prints."""
@@ -62,11 +66,15 @@ class NullStore:
         """Nothing is ever due."""
 
 
-def embedded_wiring(settings: Settings, data: Path, registry: Registry) -> Wiring:
+def embedded_wiring(
+    settings: Settings, data: Path, registry: Registry, *, terms: Terms = TERMS
+) -> Wiring:
     """Decode every dialect, count, and keep spans and runs in DuckDB."""
     # Here, not above: the receiving end alone starts without the database and the price list.
     from tocsin.pricing.catalogue import PriceBook
     from tocsin.runs.traces import TraceBook
+    from tocsin.serve.budget_desk import BudgetDesk
+    from tocsin.serve.charging import Charger
     from tocsin.serve.counting import RunCounter
     from tocsin.serve.trace_sink import TraceSink
     from tocsin.store.embedded.store import EmbeddedStore
@@ -78,14 +86,17 @@ def embedded_wiring(settings: Settings, data: Path, registry: Registry) -> Wirin
         content=Redactor(content.redact) if content.keep else None,
         memory_mb=STORE_MB,
     )
-    counter = RunCounter(PriceBook(settings.prices), [Recorder(registry)])
-    sink = TraceSink(store, TraceBook(), counter, registry, keep_content=content.keep)
+    desk = BudgetDesk(settings.spending, store, terms=terms)
+    charger = Charger(settings.spending)
+    counter = RunCounter(PriceBook(settings.prices), [Recorder(registry)], charger)
+    sink = TraceSink(store, TraceBook(), counter, registry, budgets=desk, keep_content=content.keep)
     return Wiring(
         check=check,
         process=sink.decode,
         store=sink,
         reader=store.patient_for(QUERY_S),
         slas=settings.slas,
+        budgets=desk,
         close=sink.close,
         description="spans and runs are kept in store/",
     )

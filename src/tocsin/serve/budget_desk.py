@@ -103,6 +103,8 @@ class BudgetDesk:
 
         Raises QueryError for claims that make no sense, TooManyWorkersError, and StoreError.
         """
+        for claim in claims:
+            self.check(claim)
         with self._lock:
             grants = [self._lease(claim) for claim in claims]
             changes = self._take_changes()
@@ -167,7 +169,6 @@ class BudgetDesk:
         line.timeline.add(page.book.spent - before, charge.slot_s * NS_PER_S)
 
     def _lease(self, claim: Claim) -> Grant:
-        self.check(claim)
         line, now_ns = self.lines[claim.budget], self._clock.wall_ns()
         period = line.calendar.period(claim.period_ns)
         page, ask = self._page(line, period), claim.ask

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Final
 
+import msgspec
 from arro3.core import Array, DataType, Table
 
 from tocsin.model.lease import LeaseChange, LeaseRow
@@ -13,7 +14,7 @@ from tocsin.store.embedded.cursor import Cursor, first_row
 from tocsin.store.embedded.database import Database
 from tocsin.store.embedded.rows import text_array
 
-__all__ = ["add_charges", "drop_old", "leases", "spending", "write_leases"]
+__all__ = ["add_charges", "drop_old", "leases", "sane", "spending", "write_leases"]
 
 KEPT_S: Final = 62 * 86_400
 """Two months: budgets last one, and their calls may come late."""
@@ -25,12 +26,20 @@ Key = tuple[str, int, str]
 LEASE_KEY: Final = "budget = ? AND period_ns = ? AND worker = ?"
 
 
+def sane(charge: Charge) -> Charge:
+    """Return a charge whose cost can be added up; one that cannot is unknown."""
+    usd = charge.usd
+    if usd is None or (usd.is_finite() and 0 <= usd < MAX_CHARGE):
+        return charge
+    return msgspec.structs.replace(charge, usd=None)
+
+
 def add_charges(cursor: Cursor, charges: Iterable[Charge]) -> None:
     """Add charges to what is there; inside a transaction."""
     sums: defaultdict[Key, list[Decimal | int]] = defaultdict(lambda: [Decimal(0), 0, 0])
     for charge in charges:
         found = sums[charge.budget, charge.slot_s, charge.worker]
-        if charge.usd is None or not charge.usd.is_finite() or charge.usd >= MAX_CHARGE:
+        if charge.usd is None:
             found[2] += 1
         else:
             found[0] += charge.usd

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Final
 
 from tocsin.store.base import Batch, Receipt, StoredRun, StoredSpan
-from tocsin.store.embedded.budgets import add_charges
+from tocsin.store.embedded.budgets import add_charges, sane
 from tocsin.store.embedded.cursor import Cursor, first_row
 from tocsin.store.embedded.database import Database
 from tocsin.store.embedded.labels import Labels, key_of_run, key_of_span
@@ -60,7 +60,7 @@ class Writer:
         if spans:
             self._insert_spans(cursor, spans, last_seq + 1)
             last_seq += len(spans)
-        charges = [charge for stored in spans for charge in stored.charges]
+        charges = [sane(charge) for stored in spans for charge in stored.charges]
         if charges:
             add_charges(cursor, charges)
         if batch.runs:

@@ -71,7 +71,7 @@ def claim(
     worker: str = "w", seq: int = 1, *, used: float = 0, room: float = 0, **more: Any
 ) -> Claim:
     ask = Ask(worker=worker, seq=seq, used=D(str(used)), holds=D(1000), room=D(str(room)))
-    found = {"budget": "all", "period_ns": MIDNIGHT_NS} | more
+    found: dict[str, Any] = {"budget": "all", "period_ns": MIDNIGHT_NS} | more
     return Claim(ask=ask, **found)
 
 

@@ -155,6 +155,7 @@ class Worker:
     def __init__(self, name: str) -> None:
         self.lease = HeldLease(name, random.Random(0))
         self.used = D(0)
+        self.seq = 0
         self.calls: list[Decimal] = []
         """What each call in flight will cost."""
         self.outliving: list[Decimal] = []
@@ -250,9 +251,10 @@ class Network:
             return
         worker = self.dice.choice(self.workers)
         if worker.asked is not None:
-            worker.lease.missed(self.now_ns, again_s=0)
+            worker.lease.missed()
             worker.asked = None
-        made = worker.lease.ask(worker.use, self.now_ns)
+        worker.seq += 1
+        made = worker.lease.ask(worker.use, worker.seq, self.now_ns)
         if made is not None:
             worker.asked = made, self.now_ns
             self.requests.append((worker, made, self.now_ns))

@@ -49,7 +49,7 @@ class HeldLease:
         self._dice = dice or random.Random()
         self._until_ns = 0
         self._expiry_ns = 0
-        self._seq = 0
+        self._seq = -1
         self._sent_ns = 0
         """When the last request was made."""
         self._sent = Use()
@@ -83,24 +83,29 @@ class HeldLease:
         self._missing += usd
         self._most_missing = max(self._most_missing, usd)
 
-    def ask(self, use: Use, now_ns: int) -> Ask | None:
-        """Return what to ask for; None while there is no need to."""
+    def ask(self, use: Use, seq: int, now_ns: int, *, is_last: bool = False) -> Ask | None:
+        """Return what to ask for; None while there is no need to.
+
+        seq: more than any before. is_last: report, and give back what is left.
+        """
         if use.used > self._sent.used or use.held:
             self._used_ns = now_ns
-        if now_ns < self._again_ns or not self._is_due(use, now_ns):
+        if is_last and (use.used != self._sent.used or self._left(use) > 0):
+            self._missing = ZERO
+        elif now_ns < self._again_ns or not self._is_due(use, now_ns):
             return None
         self._measure(use, now_ns)
-        is_idle = self._is_idle(now_ns)
+        is_idle = is_last or self._is_idle(now_ns)
         if (is_idle or self._is_short) and self.granted is not None:
             self.granted = min(self.granted, use.used + use.held)  # before it is told to anyone
-        self._seq += 1
+        self._seq = seq
         self._sent, self._sent_ns = use, now_ns
         lacking, self._most_missing = self._most_missing, ZERO
         missing, self._missing = self._missing, ZERO
         room = max(missing, ZERO if is_idle else self._pace_usd * HORIZON_S)
         return Ask(
             worker=self.worker,
-            seq=self._seq,
+            seq=seq,
             used=use.used,
             holds=self.limit(use, now_ns) or ZERO,
             need=use.held + lacking if lacking else ZERO,
@@ -119,23 +124,25 @@ class HeldLease:
         if self._is_short:
             self._again_ns = now_ns + int(self._dice.uniform(*AGAIN_S) * NS_PER_S)
 
-    def missed(self, now_ns: int, *, again_s: float) -> None:
-        """Note that a request was not answered; ask again after a while."""
+    def missed(self) -> None:
+        """Note that a request was not answered; the next one can be made at once."""
         if self._silent_ns is None:
             self._silent_ns = self._sent_ns
-        self._again_ns = now_ns + int(again_s * NS_PER_S)
 
     def _is_due(self, use: Use, now_ns: int) -> bool:
         age_ns = now_ns - self._sent_ns
         if self._missing or self._silent_ns is not None:
             return True
-        left = ZERO if self.granted is None else self.granted - use.used - use.held
+        left = self._left(use)
         if use.used != self._sent.used:
             will_not_do = self.granted is not None and left < self._pace_usd * HORIZON_S / 2
             return age_ns > (SOON_S if will_not_do else REPORT_S) * NS_PER_S
         if left <= 0 and not use.held:
             return False
         return self._is_idle(now_ns) or age_ns > self._expiry_ns / 4
+
+    def _left(self, use: Use) -> Decimal:
+        return ZERO if self.granted is None else self.granted - use.used - use.held
 
     def _is_idle(self, now_ns: int) -> bool:
         return not self._missing and now_ns - self._used_ns > IDLE_S * NS_PER_S

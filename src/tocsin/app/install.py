@@ -3,7 +3,7 @@
 import logging
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from tocsin.app.export import exporter
 from tocsin.app.watcher import Watcher
 from tocsin.errors import ConfigError
+from tocsin.guard.budgets import Budget
 from tocsin.guard.limits import StopLimits
 from tocsin.quality.settings import Quality
 from tocsin.runs.limits import WorkflowSLA
@@ -46,6 +47,8 @@ def install(
     export_headers: Mapping[str, str] | None = None,
     slas: Mapping[str, WorkflowSLA] | None = None,
     stops: Mapping[str, StopLimits] | None = None,
+    budgets: Sequence[Budget] = (),
+    budget_file: str | os.PathLike[str] | None = None,
     alert_service: Any = None,
     quality: Quality | None = DEFAULT_QUALITY,
     prices: Mapping[str, Mapping[str, object]] | None = None,
@@ -57,7 +60,9 @@ def install(
     Adds a trace processor beside those that exist, and answers /metrics on `metrics_port` (None:
     not at all; a free port, with a warning, if it is taken). slas: limits by workflow name, "*"
     for all others; each breach goes to `alert_service.send(severity=, message=)`. stops: hard
-    limits in the same way; a run that would pass one ends with LimitExceeded. quality: thresholds
+    limits in the same way; a run that would pass one ends with LimitExceeded. budgets: US dollars
+    per hour, day or month; the same service hears of shares spent, and `stop_at` ends runs too.
+    budget_file: where what is spent of them outlives this process. quality: thresholds
     of the signals that no error shows, sent to the same service (of the workflows in `slas`, or of
     all where there are none); None: none is watched for. prices: USD per million tokens for models
     without a public price, `{"my-model": {"input": 3, "output": 12}}`.
@@ -92,6 +97,8 @@ def install(
             watcher.prices.override(prices)
         watcher.watch_quality(quality)
         _set_limits(watcher, slas, stops, alert_service)
+        if budgets or budget_file is not None:
+            watcher.add_budgets(budgets, file=budget_file)
         if exporting is not None:
             watcher.export(exporting)
         registry = expose(watcher)

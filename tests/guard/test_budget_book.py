@@ -6,7 +6,7 @@ import pytest
 
 from tests.fakes.clock import NOON_NS
 from tocsin.guard.budget_book import BudgetBook, BudgetLine, Spent
-from tocsin.guard.budget_events import BudgetEvent, due, stopped
+from tocsin.guard.budget_events import BudgetEvent, alerts, early_warning, stopped
 from tocsin.guard.budgets import Budget, Work
 from tocsin.guard.periods import Calendar
 
@@ -89,29 +89,29 @@ def test_a_budget_of_a_time_zone_has_its_days() -> None:
 def test_tells_of_each_share_once() -> None:
     book = line()
     book.add(Decimal(80), NOON_NS)
-    events = due(book, NOON_NS)
+    events = alerts(book, NOON_NS)
     assert ["alert:0.5", "alert:0.8"] == keys(events)
 
     book.tell(TODAY, keys(events))
-    assert [] == due(book, NOON_NS)
+    assert [] == alerts(book, NOON_NS)
     book.add(Decimal(20), NOON_NS)
-    assert [("alert:1", "critical")] == [(one.key, one.severity) for one in due(book, NOON_NS)]
+    assert [("alert:1", "critical")] == [(one.key, one.severity) for one in alerts(book, NOON_NS)]
 
 
 def test_tells_again_in_the_next_period() -> None:
     book = line()
     book.add(Decimal(60), NOON_NS)
-    book.tell(TODAY, keys(due(book, NOON_NS)))
+    book.tell(TODAY, keys(alerts(book, NOON_NS)))
     book.add(Decimal(60), TODAY.end_ns)
 
-    assert "alert:0.5" in keys(due(book, TODAY.end_ns))
+    assert ["alert:0.5"] == keys(alerts(book, TODAY.end_ns))
 
 
 def test_tells_of_a_period_that_a_late_call_has_brought_over_a_share() -> None:
     book = line()
     book.add(Decimal(60), TODAY.start_ns - 1)
 
-    (event,) = due(book, NOON_NS)
+    (event,) = alerts(book, NOON_NS)
     assert YESTERDAY == event.period
 
 
@@ -120,7 +120,7 @@ def test_a_message_says_how_much_of_what_since_when_and_what_is_not_in_it() -> N
     book.add(Decimal("64.2"), NOON_NS)
     book.add(None, NOON_NS)
 
-    (event,) = due(book, NOON_NS)
+    (event,) = alerts(book, NOON_NS)
     assert (
         "budget team: $64.20 of $100.00 spent (64%) since 2026-06-01 00:00 Europe/Berlin,"
         " without 1 unpriced calls"
@@ -132,29 +132,25 @@ def spend_evenly(book: BudgetLine, usd_per_hour: int, hours: int) -> None:
         book.add(Decimal(usd_per_hour) / 60, NOON_NS - hours * HOUR + minute * 60 * NS)
 
 
-def early(book: BudgetLine) -> BudgetEvent | None:
-    return next((event for event in due(book, NOON_NS) if event.kind == "forecast"), None)
-
-
 def test_warns_early_that_a_budget_runs_out() -> None:
     book = BudgetLine(Budget("team", limit=100), NOON_NS - 12 * HOUR)
     spend_evenly(book, 10, hours=4)
 
-    event = early(book)
+    event = early_warning(book, NOON_NS)
 
     assert event is not None
     assert event.message.endswith(
         "; at the current pace it runs out at 18:00, before the day ends at 24:00"
     )
     book.tell(TODAY, [event.key])
-    assert early(book) is None
+    assert early_warning(book, NOON_NS) is None
 
 
 def test_an_early_warning_says_what_yesterday_lets_expect() -> None:
     book = BudgetLine(Budget("team", limit=100), NOON_NS - 36 * HOUR)
     spend_evenly(book, 10, hours=4)
 
-    event = early(book)
+    event = early_warning(book, NOON_NS)
 
     assert event is not None
     assert event.message.endswith("; at the pace of the last 24 hours it comes to $40.00")
@@ -173,7 +169,7 @@ def test_does_not_warn_where(limit: int, usd_per_hour: int, hours: int) -> None:
     book = BudgetLine(Budget("team", limit=limit), NOON_NS - 12 * HOUR)
     spend_evenly(book, usd_per_hour, hours)
 
-    assert early(book) is None
+    assert early_warning(book, NOON_NS) is None
 
 
 def test_there_is_no_outlook_where_nothing_has_a_price() -> None:

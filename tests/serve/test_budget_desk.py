@@ -14,6 +14,7 @@ from tocsin.errors import QueryError, StoreError
 from tocsin.guard.budgets import Budget
 from tocsin.guard.leases import Ask, Claim, Grant, Terms
 from tocsin.guard.wire import BudgetDocument
+from tocsin.meters import catalogue as m
 from tocsin.model.lease import LeaseChange
 from tocsin.serve.budget_desk import BudgetDesk
 from tocsin.store.base import Batch, Charge, Receipt
@@ -220,7 +221,11 @@ def test_tells_of_shares_once(make: Make, spans: Spans, caplog: pytest.LogCaptur
     desk.charged(spans.commit(0.1))
     desk.lease([claim(used=3)])
 
-    assert {("all", "alert"): 2} == dict(desk.events)
+    page = desk.readings()
+    told = {
+        labels[1]: count for (metric, labels), count in page.items() if metric is m.BUDGET_EVENTS
+    }
+    assert {"alert:0.5": 1, "alert:0.8": 1, "alert:1": 0, "forecast": 0} == told
     assert ["50%", "81%"] == [text.split("(")[1][:3] for text in caplog.messages]
 
 

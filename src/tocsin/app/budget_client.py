@@ -31,6 +31,8 @@ from tocsin.guard.wire import (
     LeasesDocument,
     write_usd,
 )
+from tocsin.meters import catalogue as m
+from tocsin.meters.registry import Readings
 from tocsin.model.moment import write_time
 
 __all__ = ["BudgetClient", "budget_client"]
@@ -98,14 +100,17 @@ class BudgetClient:
         self._closing = False
         self._worker = instance_id()
         self._seq = 0
-        self._failures = 0
+        self._failures = self.failures = 0
         self._refresh_at_s = 0.0
         self._try_at_s = 0.0
 
-    @property
-    def unchecked(self) -> int:
-        """Calls that went through because the server could not be asked."""
-        return sum(room.unchecked for room in self._rooms.values())
+    def totals(self) -> Readings:
+        """Metrics of this client."""
+        unchecked = sum(room.unchecked for room in self._rooms.values())
+        return {
+            (m.STOP_UNCHECKED, ("no_server",)): unchecked,
+            (m.LEASE_FAILURES, ()): self.failures,
+        }
 
     def start(self, timeout_s: float = 0.0) -> bool:
         """Begin to ask; wait for the server to tell its budgets, and say whether it has."""
@@ -169,6 +174,8 @@ class BudgetClient:
             if time.monotonic() >= self._refresh_at_s:
                 self._learn()
             self._lease()
+            if self._failures:
+                logger.warning("%s tells of budgets again", self._target)
             self._failures = 0
         except AwayError as error:
             self._note(str(error))
@@ -180,6 +187,7 @@ class BudgetClient:
         if not self._failures:
             logger.warning("%s does not tell of budgets: %s", self._target, reason)
         self._failures += 1
+        self.failures += 1
         delay_s = min(MAX_DELAY_S, FIRST_DELAY_S * 2.0 ** min(self._failures - 1, 10))
         self._try_at_s = time.monotonic() + delay_s
 

@@ -7,7 +7,9 @@ from typing import Final, Protocol
 import msgspec
 
 from tocsin.clock import SYSTEM_CLOCK, Clock
+from tocsin.meters import catalogue as m
 from tocsin.meters.observer import Observer
+from tocsin.meters.registry import Readings
 from tocsin.model.finding import Finding
 from tocsin.model.run import Breach, Outcome, Run
 from tocsin.model.span import Cost, Kind, Observation, RunEnd, Span, SpanStart, TraceEnd
@@ -16,7 +18,7 @@ from tocsin.quality.watch import QualityWatch
 from tocsin.runs.conversations import Conversations
 from tocsin.runs.limits import SlaWatch, WorkflowSLA
 from tocsin.runs.spend import DailySpend
-from tocsin.runs.tracker import OpenRun, Tracker, fold_call
+from tocsin.runs.tracker import Placement, Tracker, fold_call
 
 __all__ = ["Pipeline", "Prices"]
 
@@ -95,6 +97,17 @@ class Pipeline:
                 self._raise([record])
         self._finish_runs()
 
+    def totals(self) -> Readings:
+        """What was spent today in all, and what happened to runs and spans that was not right."""
+        tracker = self.tracker
+        return {
+            (m.BUDGET_SPENT, ("all",)): self.spend.today(self._clock.wall_ns()),
+            (m.LATE_SPANS, ()): tracker.late_spans,
+            (m.LOST_RUNS, ("expired",)): tracker.expired_runs,
+            (m.LOST_RUNS, ("evicted",)): tracker.evicted_runs,
+            **{(m.SINK_ERRORS, (sink,)): count for sink, count in self.sink_errors.items()},
+        }
+
     def sweep(self) -> None:
         """Notice what no record tells: runs over their latency, callers gone, runs idle."""
         now_mono_ns = self._clock.monotonic_ns()
@@ -116,31 +129,31 @@ class Pipeline:
     def _end(self, span: Span, now_mono_ns: int) -> None:
         placement = self.tracker.end(span, now_mono_ns)
         opened = placement.opened
-        observation = self._observe(span, placement.workflow, placement.run_id, opened)
+        observation = self._observe(span, placement)
         self.tracker.fold(placement, span, observation.cost, now_mono_ns)
         self._tell("span_ended", observation)
         if opened is not None:
             self._raise(self.slas.progressed(opened.run, span))
             self._report(self.quality.ended(opened.run, observation))
 
-    def _observe(
-        self, span: Span, workflow: str, run_id: str | None, opened: OpenRun | None
-    ) -> Observation:
-        cost = provider = None
+    def _observe(self, span: Span, placement: Placement) -> Observation:
+        cost, provider, opened = None, None, placement.opened
         retry, verdict = False, UNKNOWN
         match span.kind:
             case Kind.LLM:
                 cost = self._prices.cost(span)
-                if cost is not None:
-                    self.spend.add(cost.total, span.ended_ns)
+                if cost is not None or span.usage is not None:
+                    self.spend.add(None if cost is None else cost.total, span.ended_ns)
                 provider = self._prices.provider(span)
             case Kind.TOOL:
                 retry = opened is not None and opened.retries.is_retry(span)
                 verdict = self.quality.judge(span)
         return Observation(
             span=span,
-            workflow=workflow,
-            run_id=run_id,
+            workflow=placement.workflow,
+            run_id=placement.run_id,
+            agent=placement.agent or span.agent,
+            tags=placement.tags,
             provider=provider,
             cost=cost,
             retry=retry,
@@ -164,7 +177,8 @@ class Pipeline:
         if root.usage is None and not (run.turns and run.outcome is Outcome.OK):
             return
         call = msgspec.structs.replace(root, kind=Kind.LLM, name="rollup")
-        observation = self._observe(call, run.workflow, run.run_id, None)
+        placement = Placement(None, run.workflow, run_id=run.run_id, tags=run.tags)
+        observation = self._observe(call, placement)
         fold_call(run, call, observation.cost)
         self._tell("span_ended", observation)
 

@@ -4,14 +4,13 @@ from decimal import Decimal
 from typing import Protocol
 
 from tocsin.clock import Clock
+from tocsin.errors import StoreError
 from tocsin.guard.account import ZERO, Amount, LimitedAccount, Need, Shortage
 from tocsin.guard.budgets import Budget
 from tocsin.guard.periods import Calendar, Period
+from tocsin.model.run import BUDGET_LIMIT
 
-__all__ = ["BUDGET_LIMIT", "BudgetAccount", "BudgetRoom", "OwnRoom"]
-
-BUDGET_LIMIT = "budget:"
-"""How the name of a limit begins that is a budget's: budget:team."""
+__all__ = ["BudgetAccount", "BudgetRoom", "OwnRoom"]
 
 
 class BudgetRoom(Protocol):
@@ -40,18 +39,25 @@ class BudgetRoom(Protocol):
 
 
 class OwnRoom:
-    """The whole budget but for what others have spent: earlier processes, or those beside it."""
+    """The whole budget but for what others have spent: earlier processes, or those beside it.
+
+    is_blind: what they have spent cannot be read; calls are then refused as where Tocsin fails.
+    """
 
     def __init__(self, stop_usd: Decimal) -> None:
         self.stop_usd = stop_usd
+        self.is_blind = False
         self._others: dict[Period, Decimal] = {}
 
     def others_spent(self, period: Period, usd: Decimal) -> None:
         """Learn what others have spent in a period, which takes the place of what was known."""
+        self.is_blind = False
         self._others = {period: usd}
 
     def granted_usd(self, period: Period) -> Decimal:
-        """Return what the others have left."""
+        """Return what the others have left. Raises StoreError where that is not to be known."""
+        if self.is_blind:
+            raise StoreError("what was spent of a budget before is not known: its file is unread")
         return self.stop_usd - self._others.get(period, ZERO)
 
     def ask(self, period: Period, total_usd: Decimal) -> bool:

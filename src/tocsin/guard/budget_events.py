@@ -11,7 +11,7 @@ from tocsin.guard.periods import Period
 from tocsin.guard.timeline import Outlook
 from tocsin.model.run import format_amount
 
-__all__ = ["BudgetEvent", "due", "stopped"]
+__all__ = ["BudgetEvent", "alert_key", "alerts", "early_warning", "stopped"]
 
 NS_PER_S: Final = 1_000_000_000
 EARLY_FROM: Final = Decimal("0.2")
@@ -36,32 +36,13 @@ class BudgetEvent(msgspec.Struct, frozen=True):
         return self.key.partition(":")[0]
 
 
-def due(line: BudgetLine, now_ns: int) -> list[BudgetEvent]:
-    """What is to be told now, and was not told yet in its period."""
-    alerts = [event for period in line.recent(now_ns) for event in _alerts(line, period)]
-    warning = _early_warning(line, now_ns)
-    return [*alerts, *([] if warning is None else [warning])]
+def alerts(line: BudgetLine, now_ns: int) -> list[BudgetEvent]:
+    """Shares of the limit that are spent, and were not told of yet in their period."""
+    return [event for period in line.recent(now_ns) for event in _alerts(line, period)]
 
 
-def stopped(line: BudgetLine, now_ns: int) -> BudgetEvent | None:
-    """Tell that calls are stopped; None where that was told already in this period."""
-    period = line.calendar.period(now_ns)
-    if "stop" in line.told(period):
-        return None
-    text = f"calls are stopped at {line.budget.stop_at:.0%}: {_state(line, period)}"
-    return _event(line, period, "stop", "critical", text)
-
-
-def _alerts(line: BudgetLine, period: Period) -> list[BudgetEvent]:
-    usd, told = line.spent(period).usd, line.told(period)
-    return [
-        _event(line, period, key, "warning" if share < 1 else "critical", _state(line, period))
-        for share in map(Decimal, line.budget.alert_at)
-        if usd >= share * line.limit_usd and (key := f"alert:{share}") not in told
-    ]
-
-
-def _early_warning(line: BudgetLine, now_ns: int) -> BudgetEvent | None:
+def early_warning(line: BudgetLine, now_ns: int) -> BudgetEvent | None:
+    """Tell that at the current pace the budget ends before its period; None where it does not."""
     period = line.calendar.period(now_ns)
     is_time = EARLY_FROM * line.limit_usd <= line.spent(period).usd < line.limit_usd
     if not is_time or "forecast" in line.told(period):
@@ -79,6 +60,29 @@ def _early_warning(line: BudgetLine, now_ns: int) -> BudgetEvent | None:
     if (yesterday := outlooks.get("yesterday")) is not None:
         text += f"; at the pace of the last 24 hours it {_fate(line, yesterday, now_ns)}"
     return _event(line, period, "forecast", "warning", text)
+
+
+def stopped(line: BudgetLine, now_ns: int) -> BudgetEvent | None:
+    """Tell that calls are stopped; None where that was told already in this period."""
+    period = line.calendar.period(now_ns)
+    if "stop" in line.told(period):
+        return None
+    text = f"calls are stopped at {line.budget.stop_at:.0%}: {_state(line, period)}"
+    return _event(line, period, "stop", "critical", text)
+
+
+def alert_key(share: Decimal) -> str:
+    """Key of the event that a share of a limit is spent."""
+    return f"alert:{share.normalize():f}"
+
+
+def _alerts(line: BudgetLine, period: Period) -> list[BudgetEvent]:
+    usd, told = line.spent(period).usd, line.told(period)
+    return [
+        _event(line, period, key, "warning" if share < 1 else "critical", _state(line, period))
+        for share in map(Decimal, line.budget.alert_at)
+        if usd >= share * line.limit_usd and (key := alert_key(share)) not in told
+    ]
 
 
 def _fate(line: BudgetLine, outlook: Outlook, now_ns: int) -> str:

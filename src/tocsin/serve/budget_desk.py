@@ -12,14 +12,14 @@ import msgspec
 from tocsin.clock import SYSTEM_CLOCK, Clock
 from tocsin.errors import QueryError, StoreError
 from tocsin.guard.budget_book import BudgetLine, Spent
-from tocsin.guard.budget_events import due
+from tocsin.guard.budget_events import BudgetEvent, alert_key, alerts, early_warning
 from tocsin.guard.budgets import Budget
 from tocsin.guard.leases import TERMS, Claim, Grant, LeaseBook, Terms
 from tocsin.guard.periods import Period
+from tocsin.guard.timeline import Outlook
 from tocsin.guard.wire import BudgetDocument
 from tocsin.meters import catalogue as m
-from tocsin.meters.catalogue import Metric
-from tocsin.meters.registry import Amount
+from tocsin.meters.registry import Readings
 from tocsin.model.lease import LeaseChange
 from tocsin.store.base import BudgetStore, Charge, Receipt
 
@@ -35,6 +35,8 @@ SKEW_NS: Final = 60 * NS_PER_S
 LATE_NS: Final = 45 * 86_400 * NS_PER_S
 """How long after its beginning a period can be reported on."""
 TIMELINE_S: Final = 2 * 86_400
+LOOK_AHEAD_EVERY_NS: Final = 10 * NS_PER_S
+ESTIMATES: Final = ("pace", "yesterday")
 
 
 class Page(msgspec.Struct):
@@ -75,8 +77,14 @@ class BudgetDesk:
         now_ns = clock.wall_ns()
         self.lines = {budget.name: BudgetLine(budget, now_ns) for budget in budgets}
         self._pages: OrderedDict[tuple[str, int], Page] = OrderedDict()
-        self.events: defaultdict[tuple[str, str], int] = defaultdict(int)
-        """How often what was told, by budget and kind of event."""
+        self._told: defaultdict[tuple[str, str], int] = defaultdict(int)
+        """How often what was told, by budget and event."""
+        for budget in budgets:
+            keys = [*(alert_key(Decimal(share)) for share in budget.alert_at), "forecast"]
+            self._told |= dict.fromkeys(((budget.name, key) for key in keys), 0)
+        self._unpriced: defaultdict[str, int] = defaultdict(int)
+        self._outlooks: dict[str, dict[str, Outlook]] = {}
+        self._look_ahead_at_ns = 0
         with self._lock:
             self._load(now_ns)
 
@@ -147,24 +155,43 @@ class BudgetDesk:
                 )
             return found
 
-    def totals(self) -> dict[tuple[Metric, tuple[str, ...]], Amount]:
-        """Return values of the budgets' metrics. Raises StoreError."""
-        found: dict[tuple[Metric, tuple[str, ...]], Amount] = {}
+    def readings(self) -> Readings:
+        """Values of the budgets' metrics. Raises StoreError."""
+        found: Readings = {}
         with self._lock:
-            now_ns = self._clock.wall_ns()
+            now_ns, mono_ns = self._clock.wall_ns(), self._clock.monotonic_ns()
+            self._look_ahead(now_ns, mono_ns)
             for name, line in self.lines.items():
                 page = self._page(line, line.calendar.period(now_ns))
-                page.book.expire(self._clock.monotonic_ns())
-                spent_usd = page.spent().known_usd
-                if spent_usd is not None:
-                    found[m.BUDGET_SPENT, (name,)] = spent_usd
+                page.book.expire(mono_ns)
+                found[m.BUDGET_SPENT, (name,)] = page.spent().known_usd
+                found[m.BUDGET_LIMIT, (name,)] = line.limit_usd
                 found[m.BUDGET_LEASED, (name,)] = page.book.leased
+                found[m.BUDGET_UNPRICED, (name,)] = self._unpriced[name]
+                for estimate in ESTIMATES:
+                    outlook = self._outlooks.get(name, {}).get(estimate)
+                    total_usd = None if outlook is None else outlook.total_usd
+                    found[m.BUDGET_FORECAST, (name, estimate)] = total_usd
+            found |= {(m.BUDGET_EVENTS, labels): count for labels, count in self._told.items()}
         return found
+
+    def _look_ahead(self, now_ns: int, mono_ns: int) -> None:
+        """Say what periods will come to, and warn, now and then."""
+        if mono_ns < self._look_ahead_at_ns:
+            return
+        self._look_ahead_at_ns = mono_ns + LOOK_AHEAD_EVERY_NS
+        for name, line in self.lines.items():
+            page = self._page(line, line.calendar.period(now_ns))
+            line.stored(page.period, page.spent())
+            self._outlooks[name] = line.outlooks(now_ns)
+            warning = early_warning(line, now_ns)
+            self._tell(line, [] if warning is None else [warning])
 
     def _charge(self, line: BudgetLine, page: Page, charge: Charge) -> None:
         before = page.book.spent
         page.priced += charge.usd is not None
         page.unpriced += charge.usd is None
+        self._unpriced[charge.budget] += charge.usd is None
         page.book.add_stored(charge.worker, charge.usd or Decimal(0))
         line.timeline.add(page.book.spent - before, charge.slot_s * NS_PER_S)
 
@@ -188,10 +215,13 @@ class BudgetDesk:
             if page is None:
                 continue
             line.stored(page.period, page.spent())
-            for event in due(line, now_ns):
-                line.tell(event.period, [event.key])
-                self.events[event.budget, event.kind] += 1
-                logger.warning("%s", event.message)
+            self._tell(line, alerts(line, now_ns))
+
+    def _tell(self, line: BudgetLine, events: Sequence[BudgetEvent]) -> None:
+        for event in events:
+            line.tell(event.period, [event.key])
+            self._told[event.budget, event.key] += 1
+            logger.warning("%s", event.message)
 
     def _load(self, now_ns: int) -> None:
         """Read when money was spent of late."""

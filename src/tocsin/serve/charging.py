@@ -3,9 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from tocsin.guard.budgets import GROUP_TAG, Budget, Work
+from tocsin.guard.budgets import Budget, Work
 from tocsin.guard.timeline import SLOT_S
-from tocsin.model.span import Cost, Kind, Span
+from tocsin.model.label import GROUP_TAG
+from tocsin.model.span import Cost, ErrorClass, Kind, Span
 from tocsin.runs.fold import FoldedRun
 from tocsin.sources.tocsin_attributes import BUDGET_WORKER
 from tocsin.store.base import Charge
@@ -14,6 +15,8 @@ __all__ = ["Charger"]
 
 NS_PER_S: Final = 1_000_000_000
 MAX_DEPTH: Final = 32
+CUT_OFF: Final = (None, ErrorClass.CANCELLED)
+"""Errors of calls that used tokens, whether they reported them or not."""
 
 Charging = Callable[[Span, Cost | None], tuple[Charge, ...]]
 
@@ -27,15 +30,17 @@ class Charger:
 
     def of_run(self, folded: FoldedRun) -> Charging:
         """Return what makes the charges of a run's calls."""
+        if not self._budgets:
+            return uncharged
         parents = {placed.span.span_id: placed.span for placed in folded.spans}
         tags = tags_of(folded)
 
         def charges(span: Span, cost: Cost | None) -> tuple[Charge, ...]:
+            if cost is None and span.usage is None and span.error not in CUT_OFF:
+                return ()
             agent = agent_of(span, parents) if self._needs_agent else None
             work = Work(folded.run.workflow, span.model, agent, tags)
             covering = [budget for budget in self._budgets if budget.covers(work)]
-            if cost is None and span.error is not None and span.usage is None:
-                return ()  # it failed, and cost nothing as far as anyone knows
             worker = span.attributes.get(BUDGET_WORKER, "")
             usd = None if cost is None else cost.total
             return tuple(
@@ -44,6 +49,11 @@ class Charger:
             )
 
         return charges
+
+
+def uncharged(_span: Span, _cost: Cost | None) -> tuple[Charge, ...]:
+    """Charge nothing: there are no budgets."""
+    return ()
 
 
 def slot_of(at_ns: int, slot_s: int) -> int:

@@ -11,7 +11,7 @@ import msgspec
 
 from tocsin.errors import StoreError
 from tocsin.meters import catalogue as m
-from tocsin.meters.registry import Amount, Registry
+from tocsin.meters.registry import Readings, Registry
 from tocsin.model.span import Span
 from tocsin.model.telemetry import Format
 from tocsin.runs.traces import TraceBook
@@ -45,7 +45,7 @@ class Budgets(Protocol):
         """Read again what is stored. Raises StoreError."""
         ...
 
-    def totals(self) -> dict[tuple[m.Metric, tuple[str, ...]], Amount]:
+    def readings(self) -> Readings:
         """Return values of the budgets' metrics. Raises StoreError."""
         ...
 
@@ -236,7 +236,7 @@ class TraceSink:
 
     def _publish(self) -> None:
         book = self._book
-        totals: dict[tuple[m.Metric, tuple[str, ...]], Amount] = {
+        totals: Readings = {
             (m.LATE_SPANS, ()): book.late_spans,
             (m.OTLP_DUPLICATES, ()): book.duplicates,
             (m.OTLP_SPILLED, ()): book.spilled_traces,
@@ -251,7 +251,7 @@ class TraceSink:
             for reason, count in by_reason.items():
                 totals[metric, (reason,)] = count
         if self._budgets is not None:
-            totals |= self._budgets.totals()
+            totals |= self._budgets.readings()  # one named "all" replaces the sum of everything
         with self._registry.updating():
             for (metric, labels), total in totals.items():
                 self._registry.set(metric, labels, total)

@@ -59,6 +59,8 @@ class Ticket(msgspec.Struct):
 
     span_id: str | None = None
     trace_id: str | None = None
+    tags: dict[str, str] | None = None
+    """Tags of the run that budgets ask for, where its caller gave them."""
 
 
 def ignore(event: Event) -> None:

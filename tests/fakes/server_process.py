@@ -14,14 +14,22 @@ class ServerProcess:
     """A started server; `start` ends it with the test if nobody did.
 
     ports: of HTTP, OTLP/HTTP and OTLP/gRPC; 0 is any free one. is_awaited: until it listens.
+    config: its tocsin.yaml.
     """
 
     def __init__(
-        self, start: Start, data: Path, *, ports: Sequence[int] = (0, 0, 0), is_awaited: bool = True
+        self,
+        start: Start,
+        data: Path,
+        *,
+        ports: Sequence[int] = (0, 0, 0),
+        is_awaited: bool = True,
+        config: Path | None = None,
     ) -> None:
         self.data = data
         listen = [f"{o}=127.0.0.1:{port}" for o, port in zip(OPTIONS, ports, strict=True)]
-        command = [sys.executable, "-m", "tocsin", "serve", f"--data={data}", *listen]
+        more = [] if config is None else [f"--config={config}"]
+        command = [sys.executable, "-m", "tocsin", "serve", f"--data={data}", *listen, *more]
         self.program: Program = start(command=command)
         if is_awaited:
             wait_for(lambda: len(self.addresses) == 3 or self.program.is_over(), START_S)

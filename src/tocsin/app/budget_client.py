@@ -35,7 +35,7 @@ from tocsin.meters import catalogue as m
 from tocsin.meters.registry import Readings
 from tocsin.model.moment import write_time
 
-__all__ = ["BudgetClient", "budget_client"]
+__all__ = ["BudgetClient", "budget_server"]
 
 logger = logging.getLogger(__name__)
 
@@ -60,12 +60,9 @@ class AwayError(Exception):
     """The server gave no answer that is of use; the message says why."""
 
 
-def budget_client(
-    url: object, headers: Mapping[str, str], add: Add, ledger: Ledger
-) -> "BudgetClient":
-    """Make a client of the server at an address. Raises ConfigError."""
-    target = parse_target(url, setting="budgets_from", example="http://HOST:8001")
-    return BudgetClient(target, headers, add, ledger)
+def budget_server(url: object) -> Target:
+    """Read the address of a server that keeps budgets. Raises ConfigError."""
+    return parse_target(url, setting="budgets_from", example="http://HOST:8001")
 
 
 class BudgetClient:

@@ -11,8 +11,10 @@ from agents.tracing import add_trace_processor
 from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from tocsin.app.budget_client import budget_server
 from tocsin.app.configuration import Limits, read_limits
 from tocsin.app.export import exporter
+from tocsin.app.http_link import parse_headers
 from tocsin.app.watcher import Watcher
 from tocsin.errors import ConfigError
 from tocsin.guard.budgets import Budget
@@ -101,6 +103,8 @@ def install(
         limits = Limits() if config is None else read_limits(config)
         limits = limits.overridden(slas=slas, stops=stops, prices=prices)
         exporting = None if export_to is None else exporter(export_to, export_headers)
+        keeper = None if budgets_from is None else budget_server(budgets_from)
+        headers = parse_headers(export_headers)
         watcher = default_watcher(run_ttl_s=run_ttl_s, watch_runner=watch_runner)
         watcher.prices.override(limits.prices)
         watcher.watch_quality(quality)
@@ -109,8 +113,8 @@ def install(
             watcher.add_budgets(budgets, file=budget_file)
         if exporting is not None:
             watcher.export(exporting)
-        if budgets_from is not None and not watcher.lease_budgets(budgets_from, export_headers):
-            logger.warning("%s has not told its budgets yet; until then none is kept", budgets_from)
+        if keeper is not None and not watcher.lease_budgets(keeper, headers):
+            logger.warning("%s has not told its budgets yet; until it does, none holds", keeper)
         registry = expose(watcher)
         if metrics_port is not None:
             watcher.serve_metrics(registry, host=metrics_host, port=metrics_port)

@@ -9,10 +9,10 @@ from typing import Any, Final
 from prometheus_client import CollectorRegistry
 
 from tocsin.app.alerts import AlertSinks
-from tocsin.app.budget_client import BudgetClient, budget_client
+from tocsin.app.budget_client import BudgetClient
 from tocsin.app.budgets import Budgets
 from tocsin.app.export import SpanExporter
-from tocsin.app.http_link import parse_headers
+from tocsin.app.http_link import Target
 from tocsin.app.lifetimes import live_and_die_with_process
 from tocsin.app.metrics_server import MetricsServer
 from tocsin.app.pipeline import Pipeline
@@ -45,6 +45,8 @@ __all__ = ["Watcher"]
 EXIT_DEADLINE_S: Final = 2.0
 FLUSH_DEADLINE_S: Final = 5.0
 EXPIRE_EVERY_S: Final = 1.0
+LEARN_S: Final = 2.0
+"""How long a program's start may wait for a server to tell its budgets."""
 
 
 class Watcher:
@@ -171,18 +173,17 @@ class Watcher:
         self.worker.start()
 
     def lease_budgets(
-        self, url: str, headers: Mapping[str, str] | None = None, *, timeout_s: float = 2.0
+        self, server: Target, headers: Mapping[str, str], *, timeout_s: float = LEARN_S
     ) -> bool:
         """Keep the budgets of a server, which other processes share.
 
         Waits until the server has told them, for timeout_s; False where it has not: runs that begin
-        before it does are held to none of them. Raises ConfigError for a wrong address, and where
-        the runner is not watched.
+        before it does are held to none of them. Raises ConfigError where the runner, which alone
+        can stop calls, is not watched.
         """
         if self._unwatch_runner is None:
             raise ConfigError("budgets_from: calls can be stopped only with watch_runner=True")
-        client = budget_client(url, parse_headers(headers), self._add_leased, LEDGER)
-        self._leases = client
+        client = self._leases = BudgetClient(server, headers, self._add_leased, LEDGER)
         if self.exporter is not None:
             self.exporter.delivery.leases_budgets = True
         self.worker.start()

@@ -95,7 +95,7 @@ class RunGuard:
         self.purse = purse
         self.room = room
         self._emit = emit
-        self._is_closed = (purse is not None and purse.is_closed) or any(
+        self.is_closed = (purse is not None and purse.is_closed) or any(
             one.rules.on_failure == "closed" for one in allowances
         )
         self._is_announced = False
@@ -108,7 +108,7 @@ class RunGuard:
             raise
         except Exception as error:  # noqa: BLE001 - nothing of ours may reach the user's agent
             self.room.failed(error)
-            if self._is_closed:
+            if self.is_closed:
                 raise self.stop(Shortage("", FAILURE, 0.0, 0.0)) from None
             return None
 
@@ -122,6 +122,7 @@ class RunGuard:
         agent: str | None = None,
         turns: int = 1,
         alone: bool = False,
+        patient: bool = False,
     ) -> Call | None:
         """Reserve what a call will probably use; None where it should wait (Ledger.reserve)."""
         answer = self.cover.before_llm(
@@ -132,6 +133,7 @@ class RunGuard:
             agent=agent,
             turns=turns,
             alone=alone,
+            patient=patient,
         )
         if answer is None:
             return None

@@ -76,10 +76,11 @@ class Cover:
         agent: str | None = None,
         turns: int = 1,
         alone: bool = False,
+        patient: bool = False,
     ) -> Call | Shortage | None:
         """Reserve what a call will probably use, everywhere; or say what there is no room for.
 
-        None where it should wait for calls in flight, for which `alone` asks (Ledger.reserve).
+        None where it should wait, for which `alone` and `patient` ask (Ledger.reserve).
         """
         with self._ledger.lock:
             now_mono_ns = self._clock.monotonic_ns()
@@ -90,7 +91,9 @@ class Cover:
         expected = forecast.expect(model, input_tokens, max_output_tokens)
         need = self._need(model, expected, turns)
         accounts = () if self._accounts is None else self._accounts(model, agent)
-        hold = self._ledger.reserve((*self.allowances, *accounts), need, alone=alone)
+        hold = self._ledger.reserve(
+            (*self.allowances, *accounts), need, alone=alone, patient=patient
+        )
         if isinstance(hold, Shortage):
             self.stopped = hold
         return Call(hold, model, expected, notices) if isinstance(hold, Hold) else hold

@@ -82,6 +82,7 @@ class BudgetAccount(LimitedAccount):
         self._clock = clock
         self._calendar = Calendar(budget.per, budget.zone)
         self._period = self._calendar.period(clock.wall_ns())
+        self._heard_usd = ZERO
 
     def lacks(self, firm: Amount) -> Shortage | None:
         """Say that the amount is more than is left."""
@@ -111,22 +112,19 @@ class BudgetAccount(LimitedAccount):
         super().settle(held, used, likely)
         self.room.used(self._period, self.cost_usd, self.held_usd)
 
-    def heard(self, period: Period, spent_usd: Decimal) -> None:
-        """Learn from spans what this process has spent in a period, in calls of any kind.
-
-        Those that were reserved here are among them, some perhaps not settled yet; what is beyond
-        them was spent by calls that nobody reserved.
-        """
+    def heard(self, period: Period, usd: Decimal) -> None:
+        """Learn from spans what calls that nobody reserved have spent in a period so far."""
         self._refresh()
-        if period == self._period and spent_usd - self.held_usd > self.cost_usd:
-            self.cost_usd = spent_usd - self.held_usd
+        if period == self._period and usd != self._heard_usd:
+            self.cost_usd += usd - self._heard_usd
+            self._heard_usd = usd
             self.room.used(period, self.cost_usd, self.held_usd)
 
     def _refresh(self) -> None:
         now_ns = self._clock.wall_ns()
         if now_ns not in self._period:
             self._period = self._calendar.period(now_ns)
-            self.cost_usd = ZERO
+            self.cost_usd = self._heard_usd = ZERO
         self.limits["cost"] = self.room.granted_usd(self._period)
 
     def _shortage(self, limit: str, value: float | Decimal) -> Shortage:

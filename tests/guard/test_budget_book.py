@@ -78,6 +78,14 @@ def test_what_is_stored_is_that_of_others_but_for_what_this_process_has_written(
     assert Spent(Decimal(15), 5, 1) == book.spent(TODAY)
 
 
+def test_calls_that_nobody_reserved_are_told_apart() -> None:
+    book = line()
+    book.add(Decimal(3), NOON_NS)
+    book.add(Decimal(4), NOON_NS, is_guarded=True)
+
+    assert (Decimal(3), Decimal(7)) == (book.unguarded_usd(TODAY), book.spent(TODAY).usd)
+
+
 def test_a_budget_of_a_time_zone_has_its_days() -> None:
     book = line(timezone="Asia/Tokyo")
     book.add(Decimal(3), TODAY.start_ns + 14 * HOUR)

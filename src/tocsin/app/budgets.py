@@ -1,6 +1,7 @@
 """Budgets in the watched program: what counts into them, what is told and shown, who is stopped."""
 
 import logging
+import os
 import threading
 import time
 from collections import Counter, deque
@@ -9,14 +10,15 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Final
 
+from tocsin.app.budget_metrics import event_labels, has_prices, line_readings
 from tocsin.app.budget_storage import BudgetStorage
 from tocsin.app.tariff import Tariff
 from tocsin.clock import SYSTEM_CLOCK, Clock
 from tocsin.errors import ConfigError
 from tocsin.guard.account import Ledger
 from tocsin.guard.budget_account import BudgetAccount, BudgetRoom, OwnRoom
-from tocsin.guard.budget_book import BudgetBook, BudgetLine
-from tocsin.guard.budget_events import BudgetEvent, alert_key, alerts, early_warning, stopped
+from tocsin.guard.budget_book import BudgetBook
+from tocsin.guard.budget_events import BudgetEvent, alerts, early_warning, stopped
 from tocsin.guard.budgets import NO_TAGS, Budget, Work, check_budgets
 from tocsin.guard.purse import Purse
 from tocsin.guard.timeline import Outlook
@@ -35,7 +37,6 @@ LOOK_AHEAD_EVERY_S: Final = 10.0
 MAX_REPORTS: Final = 100_000
 CUT_OFF: Final = (None, ErrorClass.CANCELLED)
 """Errors of calls that used tokens, whether they reported them or not."""
-ESTIMATES: Final = ("pace", "yesterday")
 
 
 _open: "list[Budgets]" = []
@@ -90,22 +91,27 @@ class Budgets(SilentObserver):
         self._outlooks: dict[str, dict[str, Outlook]] = {}
         self._store_at_s = self._look_ahead_at_s = 0.0
 
-    def keep_in(self, path: Path) -> None:
-        """Keep what is spent in a file from now on; before any budget is added."""
-        if self._storage.is_on or self.book.lines:
-            raise ConfigError("budget_file: write it where the first budgets are")
-        self._storage = BudgetStorage(path)
-
-    def add(self, budgets: Sequence[Budget], rooms: Mapping[str, BudgetRoom] | None = None) -> None:
+    def add(
+        self,
+        budgets: Sequence[Budget],
+        rooms: Mapping[str, BudgetRoom] | None = None,
+        *,
+        file: str | os.PathLike[str] | None = None,
+    ) -> None:
         """Keep budgets from now on; raises ConfigError for what is none.
 
-        rooms: for those that are shared through a server, what it grants, by their names.
+        rooms: for those that are shared through a server, what it grants, by their names. file:
+        where what is spent is kept, of these and of all that are added later.
         """
         check_budgets(budgets)
+        if file is not None:
+            if self.book.lines:
+                raise ConfigError("budget_file: write it where the first budgets are added")
+            self._storage = BudgetStorage(Path(file))
         with self._lock:
             self.book.open(budgets, self._clock.wall_ns())
             for budget in budgets:
-                self._told |= dict.fromkeys(self._keys(budget), 0)
+                self._told.update(dict.fromkeys(event_labels(budget), 0))
             accounts = dict(self._accounts)
             for budget in budgets:
                 accounts.pop(budget.name, None)
@@ -115,11 +121,13 @@ class Budgets(SilentObserver):
             self._accounts = accounts
             self.tag_names = self.tag_names.union(*(budget.tags for budget in budgets))
             self._store(anew=True)
-            self._hear()
+            self._compare()
             if self not in _open:
                 _open.append(self)
         for budget in budgets:
-            self._look_for_prices(budget)
+            self._without_price.discard(budget.name)
+            if not has_prices(budget, self._tariff):
+                self._without_price.add(budget.name)
 
     @property
     def is_open(self) -> bool:
@@ -161,26 +169,35 @@ class Budgets(SilentObserver):
         work = Work(observation.workflow, span.model, observation.agent, tags)
         usd = None if observation.cost is None else observation.cost.total
         with self._lock:
-            self._add(work, usd, span.ended_ns)
+            self._add(work, usd, span.ended_ns, is_guarded=observation.is_guarded)
 
-    def tick(self, *, now: bool = False) -> None:
-        """Store, compare and tell what has changed; `now`: at once."""
+    def hurry(self) -> None:
+        """Store with the next tick."""
+        self._store_at_s = 0.0
+
+    def tick(self) -> None:
+        """Store, compare and tell what has changed."""
         if not self.book.lines:
             return
         with self._lock:
-            self._hear()
-            if now or time.monotonic() >= self._store_at_s:
+            while self._reports:
+                self._add(*self._reports.popleft(), is_guarded=True)
+            if time.monotonic() >= self._store_at_s:
                 self._store_at_s = time.monotonic() + STORE_EVERY_S
                 self._store()
+            self._compare()
             self._tell()
 
     def readings(self) -> Readings:
         """Metrics of every budget."""
         with self._lock:
             is_shown = self._storage.shows(is_shared=self._is_shared)
-            found: Readings = {}
-            for line in self.book.lines.values():
-                found |= self._readings(line, is_shown=is_shown)
+            now_ns, found = self._clock.wall_ns(), Readings()
+            for name, line in self.book.lines.items():
+                outlooks = self._outlooks.get(name, {})
+                found |= line_readings(line, outlooks, now_ns, is_shown=is_shown)
+                found[m.BUDGET_UNPRICED, (name,)] = self._unpriced[name]
+                found[m.BUDGET_WITHOUT_PRICE, (name,)] = name in self._without_price
             found |= {(m.BUDGET_EVENTS, labels): count for labels, count in self._told.items()}
             if self._storage.is_on:
                 failures = self._storage.failures
@@ -189,7 +206,8 @@ class Budgets(SilentObserver):
 
     def close(self) -> None:
         """Store what is left, and let go of the file."""
-        self.tick(now=True)
+        self.hurry()
+        self.tick()
         with self._lock:
             self._storage.close()
             if self in _open:
@@ -202,7 +220,7 @@ class Budgets(SilentObserver):
         budgets = [line.budget for line in self.book.lines.values()]
         self.book.open(budgets, self._clock.wall_ns())
         for budget in budgets:
-            self._told |= dict.fromkeys(self._keys(budget), 0)
+            self._told.update(dict.fromkeys(event_labels(budget), 0))
         self._accounts = {
             name: self._account(account.budget, account.room)
             for name, account in self._accounts.items()
@@ -214,28 +232,26 @@ class Budgets(SilentObserver):
             room.is_blind = self._storage.is_on and budget.on_failure == "closed"
         return BudgetAccount(budget, room, self._clock)
 
-    def _add(self, work: Work, usd: Decimal | None, at_ns: int) -> None:
-        for line in self.book.add(work, usd, at_ns):
+    def _add(self, work: Work, usd: Decimal | None, at_ns: int, *, is_guarded: bool) -> None:
+        for line in self.book.add(work, usd, at_ns, is_guarded=is_guarded):
             self._changed.add(line.budget.name)
             self._unpriced[line.budget.name] += usd is None
 
-    def _hear(self) -> None:
-        """Take what guards have noted down, and tell accounts what spans have told."""
-        while self._reports:
-            self._add(*self._reports.popleft())
-        for name in self._changed & self._accounts.keys():
-            self._compare(self.book.lines[name], self._accounts[name])
-
-    def _compare(self, line: BudgetLine, account: BudgetAccount) -> None:
-        period = line.calendar.period(self._clock.wall_ns())
-        with self._ledger.lock:
-            if isinstance(account.room, OwnRoom) and not self._storage.is_blind:
-                account.room.others_spent(period, line.others(period).usd)
-            account.heard(period, line.own(period).usd)
-
     def _store(self, *, anew: bool = False) -> None:
+        """Write and read the file; it may say that others have spent something."""
         if self._storage.sync(self.book.lines, self._clock.wall_ns(), anew=anew):
             self._changed |= self.book.lines.keys()
+
+    def _compare(self) -> None:
+        """Tell accounts what spans, and the file, have told of their budgets."""
+        now_ns = self._clock.wall_ns()
+        for name in self._changed & self._accounts.keys():
+            line, account = self.book.lines[name], self._accounts[name]
+            period = line.calendar.period(now_ns)
+            with self._ledger.lock:
+                if isinstance(account.room, OwnRoom) and not self._storage.is_blind:
+                    account.room.others_spent(period, line.others(period).usd)
+                account.heard(period, line.unguarded_usd(period))
 
     def _tell(self) -> None:
         now_ns = self._clock.wall_ns()
@@ -259,40 +275,3 @@ class Budgets(SilentObserver):
                 self._told[event.budget, event.key] += 1
                 logger.warning("%s", event.message)
                 self._send(event)
-
-    def _keys(self, budget: Budget) -> list[tuple[str, str]]:
-        keys = [*(alert_key(Decimal(share)) for share in budget.alert_at), "forecast"]
-        return [(budget.name, key) for key in (*keys, *(["stop"] if budget.stop_usd else []))]
-
-    def _readings(self, line: BudgetLine, *, is_shown: bool) -> Readings:
-        name, period = (line.budget.name,), line.calendar.period(self._clock.wall_ns())
-        known, outlooks = line.spent(period).known_usd, self._outlooks.get(line.budget.name, {})
-        found: Readings = {
-            (m.BUDGET_SPENT, name): known if is_shown else None,
-            (m.BUDGET_LIMIT, name): line.limit_usd,
-            (m.BUDGET_UNPRICED, name): self._unpriced[line.budget.name],
-            (m.BUDGET_WITHOUT_PRICE, name): line.budget.name in self._without_price,
-        }
-        for estimate in ESTIMATES:
-            outlook = outlooks.get(estimate) if is_shown else None
-            total_usd = None if outlook is None else outlook.total_usd
-            found[m.BUDGET_FORECAST, (*name, estimate)] = total_usd
-        return found
-
-    def _look_for_prices(self, budget: Budget) -> None:
-        """Say that a budget is for models of which none, or not every one, has a price."""
-        without = [model for model in budget.model or () if not self._has_price(model)]
-        if without:
-            logger.warning(
-                "budget %s: no price is known of %s: what their calls cost is unknown, and counts"
-                " in no budget; tell it, as in install(prices={...})",
-                budget.name,
-                ", ".join(without),
-            )
-        if without and len(without) == len(budget.model or ()):
-            self._without_price.add(budget.name)
-        else:
-            self._without_price.discard(budget.name)
-
-    def _has_price(self, model: str) -> bool:
-        return self._tariff.cost_usd(model, 1_000, 1_000) is not None

@@ -17,8 +17,9 @@ from tocsin.quality.freshness import UNKNOWN
 from tocsin.quality.watch import QualityWatch
 from tocsin.runs.conversations import Conversations
 from tocsin.runs.limits import SlaWatch, WorkflowSLA
+from tocsin.runs.open_run import LastRun, Placement
 from tocsin.runs.spend import DailySpend
-from tocsin.runs.tracker import Placement, Tracker, fold_call
+from tocsin.runs.tracker import Tracker, fold_call
 
 __all__ = ["Pipeline", "Prices"]
 
@@ -154,6 +155,7 @@ class Pipeline:
             run_id=placement.run_id,
             agent=placement.agent or span.agent,
             tags=placement.tags,
+            is_guarded=placement.is_guarded,
             provider=provider,
             cost=cost,
             retry=retry,
@@ -177,7 +179,7 @@ class Pipeline:
         if root.usage is None and not (run.turns and run.outcome is Outcome.OK):
             return
         call = msgspec.structs.replace(root, kind=Kind.LLM, name="rollup")
-        placement = Placement(None, run.workflow, run_id=run.run_id, tags=run.tags)
+        placement = Placement(None, **LastRun.of(run)._asdict())
         observation = self._observe(call, placement)
         fold_call(run, call, observation.cost)
         self._tell("span_ended", observation)

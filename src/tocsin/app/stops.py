@@ -88,6 +88,7 @@ class Stops:
             allowances = (own, *allowances)
         if not allowances and purse is None:
             return None
+        ticket.is_guarded = purse is not None
         return RunGuard(
             self.room, workflow, allowances, purse=purse, emit=self._emit, ticket=ticket
         )

@@ -156,19 +156,17 @@ class Watcher:
     ) -> None:
         """Keep budgets of what calls cost; tell the service, if there is one.
 
-        file: where what is spent outlives this process; with the first budgets only. rooms: what a
-        server grants, by budget, in place of the whole limit. Raises ConfigError for what is no
-        budget, and for one that stops calls where the runner is not watched.
+        file: where spend outlives this process; with the first budgets only. rooms: what a server
+        grants, by budget, in place of the limit. Raises ConfigError also where the runner, which
+        alone can stop calls, is not watched.
         """
         check_budgets(budgets)
         if self._unwatch_runner is None and any(budget.stop_at for budget in budgets):
             raise ConfigError("budgets: calls can be stopped only with watch_runner=True")
-        if file is not None:
-            self.budgets.keep_in(Path(file))
         self._alert(alert_service)
         if budgets and not self.budgets.book.lines:
             self.pipeline.add_observer(self.budgets)
-        self.budgets.add(budgets, rooms)
+        self.budgets.add(budgets, rooms, file=file)
         self.reader.decoder.tag_names = self.budgets.tag_names
         self.worker.start()
 
@@ -219,8 +217,9 @@ class Watcher:
         False if time (5 s) ran out, or the server that it is exported to is away.
         """
         deadline_s = time.monotonic() + (FLUSH_DEADLINE_S if timeout_s is None else timeout_s)
+        self._published = ()
+        self.budgets.hurry()
         done = self.worker.flush(left_s(deadline_s))
-        self.budgets.tick(now=True)
         if self.exporter is not None:
             done = self.exporter.delivery.flush(left_s(deadline_s)) and done
         if self._shared is not None:

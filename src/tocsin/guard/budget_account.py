@@ -82,7 +82,7 @@ class BudgetAccount(LimitedAccount):
         self._clock = clock
         self._calendar = Calendar(budget.per, budget.zone)
         self._period = self._calendar.period(clock.wall_ns())
-        self._settled_usd = self._heard_usd = ZERO
+        self._heard_usd = ZERO
 
     def lacks(self, firm: Amount) -> Shortage | None:
         """Say that the amount is more than is left."""
@@ -103,40 +103,28 @@ class BudgetAccount(LimitedAccount):
     def hold(self, need: Need) -> Amount:
         """Set aside what is firm, and of the rest what there is room for."""
         held = super().hold(need)
-        self._recount()
         self.room.used(self._period, self.cost_usd, self.held_usd)
         return held
 
     def settle(self, held: Amount, used: Amount | None, likely: Amount) -> None:
         """Turn what was set aside into what was used, in the period that it is now."""
         self._refresh()
-        before_usd = self.cost_usd
         super().settle(held, used, likely)
-        self._settled_usd += self.cost_usd - before_usd
-        self._recount()
         self.room.used(self._period, self.cost_usd, self.held_usd)
 
-    def heard(self, period: Period, spent_usd: Decimal) -> None:
-        """Learn from spans what this process has spent in a period, in calls of any kind.
-
-        Those that were reserved here are among them, some perhaps not settled yet; what is beyond
-        them was spent by calls that nobody reserved.
-        """
+    def heard(self, period: Period, usd: Decimal) -> None:
+        """Learn from spans what calls that nobody reserved have spent in a period so far."""
         self._refresh()
-        if period == self._period:
-            self._heard_usd = max(self._heard_usd, spent_usd)
-            self._recount()
+        if period == self._period and usd != self._heard_usd:
+            self.cost_usd += usd - self._heard_usd
+            self._heard_usd = usd
             self.room.used(period, self.cost_usd, self.held_usd)
-
-    def _recount(self) -> None:
-        # Taken anew each time: what was heard of a call that is not settled must not stay in.
-        self.cost_usd = max(self._settled_usd, self._heard_usd - self.held_usd)
 
     def _refresh(self) -> None:
         now_ns = self._clock.wall_ns()
         if now_ns not in self._period:
             self._period = self._calendar.period(now_ns)
-            self.cost_usd = self._settled_usd = self._heard_usd = ZERO
+            self.cost_usd = self._heard_usd = ZERO
         self.limits["cost"] = self.room.granted_usd(self._period)
 
     def _shortage(self, limit: str, value: float | Decimal) -> Shortage:

@@ -58,20 +58,30 @@ class BudgetLine:
         self.unwritten: dict[int, Spent] = {}
         """By slot, what this process has spent and nobody has stored yet."""
         self._own: dict[Period, Spent] = {}
+        self._unguarded: dict[Period, Decimal] = {}
         self._others: dict[Period, Spent] = {}
         self._told: dict[Period, Set[str]] = {}
 
-    def add(self, usd: Decimal | None, at_ns: int) -> None:
-        """Add a call that ended at a wall-clock time; usd is None where it has no price."""
+    def add(self, usd: Decimal | None, at_ns: int, *, is_guarded: bool = False) -> None:
+        """Add a call that ended at a wall-clock time; usd is None where it has no price.
+
+        is_guarded: it was reserved before it was made, and its account knows of it.
+        """
         spent = Spent(ZERO, 0, 1) if usd is None else Spent(usd, 1, 0)
         period, slot = self.calendar.period(at_ns), self.timeline.slot_of(at_ns)
         remember(self._own, period, self.own(period).plus(spent))
         self.unwritten[slot] = self.unwritten.get(slot, NOTHING).plus(spent)
         self.timeline.add(spent.usd, at_ns)
+        if not is_guarded:
+            remember(self._unguarded, period, self.unguarded_usd(period) + spent.usd)
 
     def own(self, period: Period) -> Spent:
         """What this process has spent in a period."""
         return self._own.get(period, NOTHING)
+
+    def unguarded_usd(self, period: Period) -> Decimal:
+        """USD of it for calls that nobody reserved before they were made."""
+        return self._unguarded.get(period, ZERO)
 
     def others(self, period: Period) -> Spent:
         """What all others have, as far as is known: before it was started, or beside it."""
@@ -128,11 +138,13 @@ class BudgetBook:
         for budget in budgets:
             self.lines[budget.name] = BudgetLine(budget, now_ns)
 
-    def add(self, work: Work, usd: Decimal | None, at_ns: int) -> list[BudgetLine]:
-        """Add a call that ended at a wall-clock time; return the budgets that it counts into."""
+    def add(
+        self, work: Work, usd: Decimal | None, at_ns: int, *, is_guarded: bool = False
+    ) -> list[BudgetLine]:
+        """Add a call as BudgetLine.add does; return the budgets that it counts into."""
         lines = [line for line in self.lines.values() if line.budget.covers(work)]
         for line in lines:
-            line.add(usd, at_ns)
+            line.add(usd, at_ns, is_guarded=is_guarded)
         return lines
 
 

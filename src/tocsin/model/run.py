@@ -37,6 +37,8 @@ class Run(msgspec.Struct, kw_only=True):
     conversation_id: str | None = None
     tags: dict[str, str] | None = None
     """Those that budgets name; None where the run has none of them."""
+    is_guarded: bool = False
+    """Its calls are reserved before they are made."""
     ended_ns: int | None = None
     outcome: Outcome | None = None
     llm_calls: int = 0

@@ -104,6 +104,8 @@ class SpanStart(msgspec.Struct, frozen=True, kw_only=True):
     conversation_id: str | None = None
     tags: dict[str, str] | None = None
     """Tags for the run, should this span turn out to be a run's root: those that budgets name."""
+    is_guarded: bool = False
+    """The run's calls are reserved before they are made, as budgets must know."""
     reports_end: bool = False
     """The source watches the run's caller too: a `RunEnd` will follow the root's end."""
 
@@ -221,6 +223,8 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The innermost agent that it was done for, where that is known."""
     tags: dict[str, str] | None = None
     """Of its run: those that budgets name."""
+    is_guarded: bool = False
+    """A call that was reserved before it was made."""
     provider: str | None = None
     cost: Cost | None = None
     retry: bool = False

@@ -1,78 +1,20 @@
 """Open runs: which run a span belongs to, and when a run is over."""
 
 from collections import OrderedDict
-from typing import Final, NamedTuple, Self
-
-import msgspec
+from typing import Final
 
 from tocsin.model.label import UNKNOWN
 from tocsin.model.run import Outcome, Run
 from tocsin.model.span import Cost, ErrorClass, Kind, RunEnd, Span, SpanStart, TraceEnd
+from tocsin.runs.open_run import LastRun, Member, OpenRun, Placement
 from tocsin.runs.outcome import derive_outcome
 from tocsin.runs.retries import RetryWatch
 
-__all__ = ["OpenRun", "Placement", "Tracker", "fold_call"]
+__all__ = ["Tracker", "fold_call"]
 
 MAX_CLOSED_TRACES: Final = 10_000
 WORK: Final = frozenset({Kind.LLM, Kind.TOOL, Kind.HANDOFF, Kind.GUARDRAIL})
 NS_PER_S: Final = 1_000_000_000
-
-
-class OpenRun(msgspec.Struct):
-    """A run in progress, and what will be needed to close it."""
-
-    run: Run
-    root_id: str
-    spans_trace: bool
-    """There is no root span of kind RUN: all agents of the trace together are the run."""
-    last_event_mono_ns: int
-    retries: RetryWatch
-    open_spans: dict[str, "Member"]
-    signals: set[Outcome]
-    last_call_failed: bool = False
-    reports_end: bool = False
-    reported: Outcome | None = None
-    caller_done: bool = False
-    root_ended: bool = False
-    close_at_mono_ns: int | None = None
-    rollup: Span | None = None
-
-
-class Member(msgspec.Struct, frozen=True):
-    """An open span's place: its run, and what it is inside of."""
-
-    opened: OpenRun
-    kind: Kind
-    nested: bool
-    """In a run within the run."""
-    in_tool: bool = False
-    """A tool started it, and may leave it behind."""
-    agent: str | None = None
-    """The innermost agent around it, or itself."""
-
-
-class Placement(msgspec.Struct, frozen=True):
-    """Where a finished span belongs. opened is None for a span that came after its run."""
-
-    opened: OpenRun | None
-    workflow: str
-    nested: bool = False
-    run_id: str | None = None
-    agent: str | None = None
-    tags: dict[str, str] | None = None
-
-
-class LastRun(NamedTuple):
-    """The last run of a trace, as far as late spans need it."""
-
-    workflow: str
-    run_id: str | None
-    tags: dict[str, str] | None
-
-    @classmethod
-    def of(cls, run: Run) -> Self:
-        """Keep what is needed of a run."""
-        return cls(run.workflow, run.run_id, run.tags)
 
 
 class Tracker:
@@ -146,7 +88,7 @@ class Tracker:
             self._note(opened, span)
         run = opened.run
         return Placement(
-            opened, run.workflow, member.nested, run.run_id, agent=member.agent, tags=run.tags
+            opened, run.workflow, member.nested, run.run_id, member.agent, run.tags, run.is_guarded
         )
 
     def fold(self, placement: Placement, span: Span, cost: Cost | None, now_mono_ns: int) -> None:
@@ -234,6 +176,7 @@ class Tracker:
             started_mono_ns=start.started_mono_ns,
             conversation_id=start.conversation_id,
             tags=start.tags,
+            is_guarded=start.is_guarded,
         )
         opened = OpenRun(
             run=run,
@@ -269,13 +212,11 @@ class Tracker:
     def _place_unstarted(self, span: Span) -> Placement:
         """Place a span whose start was dropped, or whose run is over."""
         runs = self._by_trace.get(span.trace_id, ())
-        if len(runs) == 1:
-            run = runs[0].run
-            return Placement(runs[0], run.workflow, nested=True, run_id=run.run_id, tags=run.tags)
-        if span.trace_id in self._closed_traces:
+        opened = runs[0] if len(runs) == 1 else None
+        if opened is None and span.trace_id in self._closed_traces:
             self.late_spans += 1
         last = self._last_run(span.trace_id)
-        return Placement(None, last.workflow, run_id=last.run_id, tags=last.tags)
+        return Placement(opened, nested=opened is not None, **last._asdict())
 
     def _end_root(self, opened: OpenRun, now_mono_ns: int) -> None:
         opened.root_ended = True

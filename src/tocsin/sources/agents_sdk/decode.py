@@ -166,6 +166,7 @@ class Decoder:
             started_mono_ns=at_ns,
             conversation_id=conversation_id,
             tags=tags,
+            is_guarded=is_root and ticket is not None and ticket.is_guarded,
             reports_end=is_root,
         )
 

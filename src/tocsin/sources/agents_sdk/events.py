@@ -61,6 +61,8 @@ class Ticket(msgspec.Struct):
     trace_id: str | None = None
     tags: dict[str, str] | None = None
     """Tags of the run that budgets ask for, where its caller gave them."""
+    is_guarded: bool = False
+    """The run's calls are reserved before they are made."""
 
 
 def ignore(event: Event) -> None:

@@ -83,7 +83,7 @@ class Budgets(SilentObserver):
 
     def _reset(self) -> None:
         self._lock = threading.Lock()
-        self._reports: deque[tuple[Work, Decimal | None, int]] = deque(maxlen=MAX_REPORTS)
+        self._reports: deque[tuple[Work, Decimal | None, int, bool]] = deque(maxlen=MAX_REPORTS)
         self._refused: deque[str] = deque(maxlen=MAX_REPORTS)
         self._changed: set[str] = set()
         self._unpriced: Counter[str] = Counter()
@@ -152,9 +152,9 @@ class Budgets(SilentObserver):
         purse = Purse(accounts, self, workflow=workflow, tags=tags or NO_TAGS)
         return None if purse.is_empty and not counts else purse
 
-    def report(self, work: Work, usd: Decimal | None) -> None:
+    def report(self, work: Work, usd: Decimal | None, *, is_guarded: bool) -> None:
         """Note a call that no span tells of."""
-        self._reports.append((work, usd, self._clock.wall_ns()))
+        self._reports.append((work, usd, self._clock.wall_ns(), is_guarded))
 
     def refused(self, budget: str) -> None:
         """Note that a call was refused for lack of room in a budget."""
@@ -181,7 +181,8 @@ class Budgets(SilentObserver):
             return
         with self._lock:
             while self._reports:
-                self._add(*self._reports.popleft(), is_guarded=True)
+                work, usd, at_ns, is_guarded = self._reports.popleft()
+                self._add(work, usd, at_ns, is_guarded=is_guarded)
             if time.monotonic() >= self._store_at_s:
                 self._store_at_s = time.monotonic() + STORE_EVERY_S
                 self._store()

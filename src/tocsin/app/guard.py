@@ -146,7 +146,7 @@ class Guard:
     def _report(self, model: str | None, usage: Usage | None) -> None:
         """Tell the budgets of a call that nothing was reserved for."""
         cost_usd = None if usage is None else self._guard.room.tariff.price(model, usage)
-        self._guard.report(model, self._agent, cost_usd)
+        self._guard.report(model, self._agent, cost_usd, is_guarded=False)
 
     def _settle(self, call: Call, usage: Usage | None) -> None:
         cost_usd = self._guard.after_llm(call, self._forecast, usage)

@@ -159,10 +159,18 @@ class RunGuard:
         self.cover.after_llm(call, forecast, (usage.input_tokens, usage.output_tokens), cost)
         return cost
 
-    def report(self, model: str | None, agent: str | None, cost_usd: Decimal | None) -> None:
-        """Tell the budgets of a call that leaves no span."""
+    def report(
+        self,
+        model: str | None,
+        agent: str | None,
+        cost_usd: Decimal | None,
+        *,
+        is_guarded: bool = True,
+    ) -> None:
+        """Tell the budgets of a call that leaves no span; is_guarded: it was reserved."""
         if self.purse is not None:
-            self.purse.teller.report(self.purse.work(model, agent), cost_usd)
+            work = self.purse.work(model, agent)
+            self.purse.teller.report(work, cost_usd, is_guarded=is_guarded)
 
     def before_tool(self, fingerprint: int | None) -> None:
         """Count a tool call, and say no to one too many."""

@@ -14,8 +14,11 @@ __all__ = ["Purse", "Teller"]
 class Teller(Protocol):
     """Who keeps the budgets. Called on threads that run agents: notes it down, and never waits."""
 
-    def report(self, work: Work, usd: Decimal | None) -> None:
-        """Hear of a call that no span tells of; usd is None where its price is unknown."""
+    def report(self, work: Work, usd: Decimal | None, *, is_guarded: bool) -> None:
+        """Hear of a call that no span tells of; usd is None where its price is unknown.
+
+        is_guarded: it was reserved in the accounts, which know of it.
+        """
         ...
 
     def refused(self, budget: str) -> None:

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from typing import Final
 
 import tocsin
+from tocsin.cli_runs.budgets_command import add_budgets_command
 from tocsin.cli_runs.command import add_runs_command
 from tocsin.cli_runs.slas_command import add_slas_command
 from tocsin.serve.command import add_check_command, add_serve_command
@@ -50,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     add_check_command(commands)
     add_runs_command(commands)
     add_slas_command(commands)
+    add_budgets_command(commands)
     return parser
 
 

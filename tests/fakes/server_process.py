@@ -24,9 +24,12 @@ class ServerProcess:
         *more: str,
         ports: Sequence[int] = (0, 0, 0),
         is_awaited: bool = True,
+        config: Path | None = None,
     ) -> None:
         self.data = data
         listen = [f"{o}=127.0.0.1:{port}" for o, port in zip(OPTIONS, ports, strict=True)]
+        if config is not None:
+            more = (*more, f"--config={config}")
         command = [sys.executable, "-m", "tocsin", "serve", f"--data={data}", *listen, *more]
         self.program: Program = start(command=command)
         if is_awaited:

@@ -277,3 +277,12 @@ def test_a_forked_child_looks_up_its_own_series() -> None:
     registry.together(Pair, W).counter.value += 1
 
     assert {("w", "ok"): 1.0} == values(registry, m.RUNS)
+
+
+def test_a_gauge_that_is_not_known_any_more_has_no_series() -> None:
+    registry = Registry()
+    registry.set(m.BUDGET_SPENT, ("team",), 5)
+    registry.set(m.BUDGET_SPENT, ("team",), None)
+    registry.set(m.BUDGET_SPENT, ("other",), None)
+
+    assert [] == registry.labels_of(m.BUDGET_SPENT)

@@ -125,7 +125,7 @@ def test_turns_of_an_agent_used_as_a_tool_are_not_the_runs(tally: Any) -> None:
 
 
 def test_time_of_what_is_not_reported_yet() -> None:
-    calls = [Placed(span(Kind.LLM, "c", "gone", model=DEAR, lasts_s=1), True, False, False)]
+    calls = [Placed(span(Kind.LLM, "c", "gone", model=DEAR, lasts_s=1), True, False)]
     found = tally_of(calls, price).contributors("latency", 15, NOON_NS + NS)
     assert [("what is not reported yet", 14), ("gpt-4.1", 1)] == told(found)
 
@@ -147,7 +147,7 @@ def test_agents_by_what_spans_say_where_their_parents_are_missing() -> None:
         span(Kind.STEP, "s", "gone", name="refunds", attributes=ours, at_s=2, lasts_s=3),
         span(Kind.LLM, "c2", "s", model=DEAR, usage=Usage(3, 0), at_s=2),
     ]
-    tally = tally_of([Placed(one, True, False, False) for one in spans], price)
+    tally = tally_of([Placed(one, True, False) for one in spans], price)
     assert told(tally.contributors("tokens", 8, 0)) == [
         ("gpt-4.1 in agent billing", 5),
         ("gpt-4.1 in agent refunds", 3),

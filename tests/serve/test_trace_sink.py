@@ -17,7 +17,7 @@ from tocsin.pricing.catalogue import PriceBook
 from tocsin.runs.traces import TraceBook
 from tocsin.serve.counting import RunCounter
 from tocsin.serve.trace_sink import Part, TraceSink
-from tocsin.store.base import Batch, RunQuery, SpanStore
+from tocsin.store.base import Batch, Receipt, RunQuery, SpanStore
 from tocsin.store.embedded.store import EmbeddedStore
 
 
@@ -54,7 +54,7 @@ class Held:
         self.may_commit = threading.Event()
         self.failures = 0
 
-    def commit(self, batch: Batch) -> bool:
+    def commit(self, batch: Batch) -> Receipt | None:
         assert self.may_commit.wait(10)
         if self.failures:
             self.failures -= 1
@@ -146,7 +146,7 @@ def test_a_late_span_finds_what_is_still_being_committed(store: EmbeddedStore) -
 class Picky(Held):
     """A store that can never take one of the spans."""
 
-    def commit(self, batch: Batch) -> bool:
+    def commit(self, batch: Batch) -> Receipt | None:
         if any(stored.span.trace_id == "t2" for stored in batch.spans):
             raise ValueError("not a value of this column")
         return self._store.commit(batch)

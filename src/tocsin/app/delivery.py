@@ -9,12 +9,12 @@ import ssl
 import sys
 import threading
 import time
-import uuid
 from collections import Counter, deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol
 
+from tocsin.app.instance import instance_id
 from tocsin.app.otlp_http import Answer
 from tocsin.app.worker import left_s
 from tocsin.meters import catalogue as m
@@ -72,6 +72,8 @@ class Delivery:
     ) -> None:
         self._name = name
         self._limit = limit
+        self.leases_budgets = False
+        """This process reports what its calls cost, besides: to a server it leases budgets from."""
         self._make_sender = make_sender
         self._sender = make_sender()
         self._forget()
@@ -203,7 +205,9 @@ class Delivery:
     def _deliver(self, batch: list[Finished]) -> None:
         """Send a batch until it is taken or refused for good, or the process ends."""
         try:
-            body = gzip.compress(encode_traces(batch, self._resource), GZIP_LEVEL, mtime=0)
+            worker = instance_id() if self.leases_budgets else None
+            traces = encode_traces(batch, self._resource, budget_worker=worker)
+            body = gzip.compress(traces, GZIP_LEVEL, mtime=0)
         except Exception as error:  # noqa: BLE001 - a value nobody foresaw must not end this thread
             self._drop("unencodable", len(batch), type(error).__name__)
             return
@@ -285,7 +289,7 @@ def _resource() -> dict[str, str | int]:
         "service.name": clean_name(os.environ.get(SERVICE_NAME_ENV))
         or clean_name(name)
         or "python",
-        "service.instance.id": str(uuid.uuid4()),
+        "service.instance.id": instance_id(),
         "process.pid": os.getpid(),
         "host.name": socket.gethostname(),
     }

@@ -1,12 +1,15 @@
 """`tocsin.Guard`: hard limits for code that does not use the Agents SDK."""
 
+import asyncio
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
+from tocsin.app.budgets import open_budgets
 from tocsin.app.run_guard import SCOPE, GuardRoom, RunGuard
 from tocsin.app.tariff import Tariff
 from tocsin.clock import SYSTEM_CLOCK, Clock
@@ -21,6 +24,8 @@ from tocsin.sources.agents_sdk import fields
 
 __all__ = ["Guard", "GuardCall"]
 
+PAUSES_S: Final = (0.01, 0.02, 0.05, *[0.1] * 49)
+"""How long to wait for a part in a shared budget, bit by bit."""
 ROOM = GuardRoom(Tariff(PriceBook()), SYSTEM_CLOCK)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=ROOM.reset_after_fork)
@@ -33,7 +38,7 @@ class GuardCall:
     model: str | None
     """The model to call: the one asked for, or what the limits' `switch` puts in its place."""
     reserved: Call | None = None
-    """None where Tocsin failed and lets calls through."""
+    """None where nothing could be reserved, and calls are let through then."""
 
 
 class Guard:
@@ -42,6 +47,9 @@ class Guard:
     A run begins when its Guard is made, and is held to every `with tocsin.limit(...)` around that
     too. Thread-safe. Methods raise LimitExceeded where the step must not be taken, and nothing
     else. prices: USD per million tokens, as for `tocsin.install`.
+
+    Its calls count into the budgets of `tocsin.install` too: those that cover its workflow, agent
+    and tags (`{"customer": "acme"}`), and each call's model.
     """
 
     def __init__(
@@ -49,6 +57,8 @@ class Guard:
         limits: StopLimits,
         *,
         workflow: str = "guard",
+        agent: str | None = None,
+        tags: Mapping[str, str] | None = None,
         prices: Mapping[str, Mapping[str, object]] | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
@@ -59,7 +69,12 @@ class Guard:
             room = GuardRoom(Tariff(PriceBook(prices)), clock)
         self.used = Allowance(workflow, limits, clock.monotonic_ns())
         """What the run has used so far: `.tokens`, `.cost_usd`, `.turns`."""
-        self._guard = RunGuard(room, workflow, (self.used, *SCOPE.get().allowances))
+        scope, budgets = SCOPE.get(), open_budgets()
+        purse = scope.purse
+        if purse is None and budgets is not None:
+            purse = budgets.purse(workflow, tags, counts=True)
+        self._agent = agent
+        self._guard = RunGuard(room, workflow, (self.used, *scope.allowances), purse=purse)
         self._forecast = Forecast(room.habits)
 
     def before_llm(
@@ -72,16 +87,22 @@ class Guard:
         """Reserve a call; it must be settled by `after_llm` or given back by `llm_failed`.
 
         Without max_output_tokens, the longest answer so far is expected again. Calls in flight at
-        once are not made to wait for each other near the limit, as they are in the Agents SDK.
+        once are not made to wait for each other near the limit, as they are in the Agents SDK. For
+        its part in a budget that other processes share, a call waits up to 5 s; on the thread of an
+        event loop it does not, and goes through unless the budget says `on_failure="closed"`.
         """
-        call = self._guard.safely(
-            lambda: self._guard.before_llm(
+
+        def reserve(*, patient: bool) -> Call | None:
+            return self._guard.before_llm(
                 self._forecast,
                 model,
                 input_tokens=input_tokens,
                 max_output_tokens=max_output_tokens,
+                agent=self._agent,
+                patient=patient,
             )
-        )
+
+        call = self._guard.safely(lambda: self._wait(reserve))
         return GuardCall(model) if call is None else GuardCall(call.model, call)
 
     def after_llm(self, call: GuardCall, usage: Any) -> None:
@@ -92,9 +113,9 @@ class Guard:
         """
         reserved = call.reserved
         if reserved is not None:
-            self._guard.safely(
-                lambda: self._guard.after_llm(reserved, self._forecast, read_usage(usage))
-            )
+            self._guard.safely(lambda: self._settle(reserved, read_usage(usage)))
+        else:
+            self._guard.safely(lambda: self._report(call.model, read_usage(usage)))
 
     def llm_failed(self, call: GuardCall) -> None:
         """Give back what was reserved for a call that failed."""
@@ -109,6 +130,36 @@ class Guard:
     def check(self) -> None:
         """Ask whether the run may go on, between steps of other kinds."""
         self._guard.safely(self._guard.check)
+
+    def _wait(self, reserve: Callable[..., Call | None]) -> Call | None:
+        """Reserve once there is room in every budget; None where that cannot be waited for."""
+        for pause_s in PAUSES_S:
+            call = reserve(patient=True)
+            if call is not None:
+                return call
+            if in_event_loop():
+                self._guard.room.unchecked["no_server"] += 1
+                return reserve(patient=False) if self._guard.is_closed else None
+            time.sleep(pause_s)
+        return reserve(patient=False)
+
+    def _report(self, model: str | None, usage: Usage | None) -> None:
+        """Tell the budgets of a call that nothing was reserved for."""
+        cost_usd = None if usage is None else self._guard.room.tariff.price(model, usage)
+        self._guard.report(model, self._agent, cost_usd, is_guarded=False)
+
+    def _settle(self, call: Call, usage: Usage | None) -> None:
+        cost_usd = self._guard.after_llm(call, self._forecast, usage)
+        self._guard.report(call.model, self._agent, cost_usd)
+
+
+def in_event_loop() -> bool:
+    """Whether this thread runs one, which must not be kept waiting."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def read_usage(raw: Any) -> Usage | None:

@@ -3,7 +3,7 @@
 import logging
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,10 +11,13 @@ from agents.tracing import add_trace_processor
 from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from tocsin.app.budget_client import budget_server
 from tocsin.app.configuration import Limits, read_limits
 from tocsin.app.export import exporter
+from tocsin.app.http_link import parse_headers
 from tocsin.app.watcher import Watcher
 from tocsin.errors import ConfigError
+from tocsin.guard.budgets import Budget
 from tocsin.guard.limits import StopLimits
 from tocsin.quality.settings import Quality
 from tocsin.runs.limits import WorkflowSLA
@@ -48,6 +51,9 @@ def install(
     export_headers: Mapping[str, str] | None = None,
     slas: Mapping[str, WorkflowSLA] | None = None,
     stops: Mapping[str, StopLimits] | None = None,
+    budgets: Sequence[Budget] = (),
+    budget_file: str | os.PathLike[str] | None = None,
+    budgets_from: str | None = None,
     alert_service: Any = None,
     quality: Quality | None = DEFAULT_QUALITY,
     prices: Mapping[str, Mapping[str, object]] | None = None,
@@ -61,7 +67,11 @@ def install(
     workflows and prices hold here too; what is given in code goes before it, and it needs the
     packages of `tocsin[server]`. slas: limits by workflow name, "*"
     for all others; each breach goes to `alert_service.send(severity=, message=)`. stops: hard
-    limits in the same way; a run that would pass one ends with LimitExceeded. quality: thresholds
+    limits in the same way; a run that would pass one ends with LimitExceeded. budgets: US dollars
+    per hour, day or month; the same service hears of shares spent, and `stop_at` ends runs too.
+    budget_file: where what is spent of them outlives this process. budgets_from: address of a
+    Tocsin server whose budgets hold here too, shared with all processes that have it; it is waited
+    for up to 2 s, and where it does not answer, calls go through until it does. quality: thresholds
     of the signals that no error shows, sent to the same service (of the workflows in `slas`, or of
     all where there are none); None: none is watched for. prices: USD per million tokens for models
     without a public price, `{"my-model": {"input": 3, "output": 12}}`.
@@ -70,7 +80,7 @@ def install(
 
     export_to: address of a Tocsin server, or of any collector of OTLP over HTTP, to which every
     span is sent, never content; then /metrics is answered only if `metrics_port` is given too.
-    export_headers: sent along, such as `{"authorization": "Bearer …"}`.
+    export_headers: sent along, to `budgets_from` too, such as `{"authorization": "Bearer …"}`.
 
     Where the environment variable PROMETHEUS_MULTIPROC_DIR names a directory, all processes that
     have it share their metrics there, and whichever has the port answers for all.
@@ -84,7 +94,7 @@ def install(
         )
     if isinstance(metrics_port, DefaultPort) and export_to is not None:
         metrics_port = None
-    if export_headers is not None and export_to is None:
+    if export_headers is not None and export_to is None and budgets_from is None:
         raise ConfigError("export_headers: there is no export_to to send them to")
     with _lock:
         if _installed and not _installed[0].is_closed:
@@ -93,12 +103,18 @@ def install(
         limits = Limits() if config is None else read_limits(config)
         limits = limits.overridden(slas=slas, stops=stops, prices=prices)
         exporting = None if export_to is None else exporter(export_to, export_headers)
+        keeper = None if budgets_from is None else budget_server(budgets_from)
+        headers = parse_headers(export_headers)
         watcher = default_watcher(run_ttl_s=run_ttl_s, watch_runner=watch_runner)
         watcher.prices.override(limits.prices)
         watcher.watch_quality(quality)
         _set_limits(watcher, limits, alert_service)
+        if budgets or budget_file is not None:
+            watcher.add_budgets(budgets, file=budget_file)
         if exporting is not None:
             watcher.export(exporting)
+        if keeper is not None and not watcher.lease_budgets(keeper, headers):
+            logger.warning("%s has not told its budgets yet; until it does, none holds", keeper)
         registry = expose(watcher)
         if metrics_port is not None:
             watcher.serve_metrics(registry, host=metrics_host, port=metrics_port)

@@ -207,18 +207,24 @@ class Ledger:
         self.lock = threading.Lock()
 
     def reserve(
-        self, accounts: Sequence[Account], need: Need, *, alone: bool = False
+        self,
+        accounts: Sequence[Account],
+        need: Need,
+        *,
+        alone: bool = False,
+        patient: bool = False,
     ) -> Hold | Shortage | None:
         """Set a call's need aside in every account; where one has no room, in none.
 
         alone: None where an account is so near its limit that calls should go one at a time, and
-        others are in flight: once they have ended, it will be known how much they used. None too
-        where an account without room may soon have some.
+        others are in flight: once they have ended, it will be known how much they used. patient:
+        None where an account without room may soon have some, which who asks for `alone` is too.
         """
         with self.lock:
             for account in accounts:
                 if (shortage := account.lacks(need.firm)) is not None:
-                    return None if alone and account.is_growing(need.firm) else shortage
+                    may_wait = (alone or patient) and account.is_growing(need.firm)
+                    return None if may_wait else shortage
             if alone and any(account.is_crowded(need) for account in accounts):
                 return None
             hold = Hold(need)

@@ -1,7 +1,6 @@
 """Spans and runs -> the catalogue's metrics."""
 
 from collections.abc import Callable, Iterable
-from decimal import Decimal
 
 from tocsin.meters import catalogue as m
 from tocsin.meters.catalogue import Metric
@@ -82,10 +81,9 @@ class Recorder:
             for limit in limits:
                 self._registry.add(_metric_of(action), (workflow, limit, action), 0)
 
-    def gauge_runs(self, runs: Iterable[Run], spent_today_usd: Decimal) -> None:
-        """Show which runs are going on, by workflow, and what was spent today."""
+    def gauge_runs(self, runs: Iterable[Run]) -> None:
+        """Show which runs are going on, by workflow."""
         with self._registry.updating():
-            self._registry.set(m.BUDGET_SPENT, ("all",), spent_today_usd)
             # Also of runs that were over before anybody looked: no gauge may come by luck.
             ended = {
                 self._registry.fold(m.ACTIVE_RUNS, (workflow,))

@@ -13,7 +13,7 @@ import msgspec
 from tocsin.meters.cardinality import CardinalityGuard
 from tocsin.meters.catalogue import LABEL_OVERFLOWS, Metric
 
-__all__ = ["Amount", "Distribution", "Family", "Labels", "Number", "Registry"]
+__all__ = ["Amount", "Distribution", "Family", "Labels", "Number", "Readings", "Registry"]
 
 Amount: TypeAlias = int | float | Decimal
 
@@ -41,6 +41,8 @@ class Distribution(msgspec.Struct):
 
 Labels: TypeAlias = tuple[str, ...]
 Together = TypeVar("Together")
+Readings: TypeAlias = dict[tuple[Metric, Labels], Amount | None]
+"""Values to set, by metric and labels; None where a gauge is not known."""
 
 
 class Family(msgspec.Struct, frozen=True):
@@ -110,9 +112,12 @@ class Registry:
         """Raise a counter; 0 only creates its series."""
         self.number(metric, labels).value += amount  # type: ignore[operator]
 
-    def set(self, metric: Metric, labels: Labels, value: Amount) -> None:
-        """Set a gauge, or a counter that is kept elsewhere."""
-        self.number(metric, labels).value = value
+    def set(self, metric: Metric, labels: Labels, value: Amount | None) -> None:
+        """Set a gauge, or a counter that is kept elsewhere; None takes a gauge's series away."""
+        if value is None:
+            self._numbers[metric].pop(labels, None)
+        else:
+            self.number(metric, labels).value = value
 
     def observe(self, metric: Metric, labels: Labels, value: float) -> None:
         """Add an observation to a histogram."""

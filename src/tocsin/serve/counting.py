@@ -15,6 +15,7 @@ from tocsin.runs.fold import FoldedRun
 from tocsin.runs.spend import DailySpend
 from tocsin.runs.traces import Settled
 from tocsin.runs.tree import CALLS, FRAMES
+from tocsin.serve.charging import Charger
 from tocsin.store.base import NO_RUN, StoredRun, StoredSpan
 
 __all__ = ["Prices", "RunCounter"]
@@ -46,10 +47,12 @@ class RunCounter:
         prices: Prices,
         observers: Sequence[Observer],
         *,
+        charger: Charger | None = None,
         judge: Callable[[FoldedRun], None] | None = None,
     ) -> None:
-        """judge: compares runs that are over with their service levels."""
+        """charger: knows which budgets calls count into. judge: compares runs with their levels."""
         self.spend = DailySpend()
+        self._charger = charger or Charger(())
         self._compare = judge
         self._prices = prices
         self._observers = observers
@@ -88,6 +91,7 @@ class RunCounter:
         self, folded: FoldedRun, fresh: frozenset[str], run_id: str | None
     ) -> list[StoredSpan]:
         rows: list[StoredSpan] = []
+        charges = self._charger.of_run(folded)
         for placed in folded.spans:
             cost = provider = None
             span = placed.span if placed.counted else _uncounted(placed.span)
@@ -104,6 +108,7 @@ class RunCounter:
                 cost=cost,
                 retry=placed.retry,
                 content=span.content,
+                charges=charges(span, cost) if span.kind in CALLS else (),
             )
             rows.append(row)
             if placed.counted:
@@ -115,8 +120,9 @@ class RunCounter:
             observer.run_started(folded.run)
 
     def _span_ended(self, observation: Observation) -> None:
-        if observation.cost is not None:
-            self.spend.add(observation.cost.total, observation.span.ended_ns)
+        cost = observation.cost
+        if cost is not None or observation.span.usage is not None:
+            self.spend.add(None if cost is None else cost.total, observation.span.ended_ns)
         for observer in self._observers:
             observer.span_ended(observation)
 

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 from starlette.routing import Route
 
+from tocsin.api.budgets import BudgetRoutes
 from tocsin.api.events import EventRoutes
 from tocsin.api.health import Lifecycle, Phase, health_routes
 from tocsin.api.intake import Intake
@@ -115,6 +116,10 @@ class Server:
         routes = [*runs.routes, *SlaRoutes(reader, self.wiring.slas, runs.answering).routes]
         if self.wiring.events is not None:
             routes += EventRoutes(self.wiring.events, runs.answering).routes
+        if self.wiring.budgets is not None:
+            budgets = BudgetRoutes(self.wiring.budgets)
+            opened.callback(budgets.close)
+            routes += budgets.routes
         return routes
 
     def _bind(self, purpose: str, address: Address, routes: list[Route]) -> None:

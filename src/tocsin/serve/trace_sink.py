@@ -5,20 +5,20 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
 from tocsin.errors import StoreError
 from tocsin.meters import catalogue as m
-from tocsin.meters.registry import Amount, Registry
+from tocsin.meters.registry import Readings, Registry
 from tocsin.model.span import Span
 from tocsin.model.telemetry import Format
 from tocsin.runs.traces import TraceBook
 from tocsin.serve.counting import RunCounter
 from tocsin.serve.levels import Levels
 from tocsin.sources.otlp import decode_traces
-from tocsin.store.base import Batch, SpanStore
+from tocsin.store.base import Batch, Receipt, SpanStore
 from tocsin.store.record import Record
 
 __all__ = ["Part", "TraceSink"]
@@ -33,6 +33,22 @@ MARGIN_NS: Final = 3600 * 1_000_000_000
 """How much earlier than the span that came the others of its trace may have begun."""
 SETTLE_EVERY_S: Final = 0.25
 """A commit costs as much as some hundred spans; a quarter of a second is not waited for."""
+
+
+class Budgets(Protocol):
+    """Who has to hear of what calls cost, once it is stored."""
+
+    def charged(self, receipt: Receipt) -> None:
+        """Add what was committed. Raises StoreError."""
+        ...
+
+    def reload(self) -> None:
+        """Read again what is stored. Raises StoreError."""
+        ...
+
+    def readings(self) -> Readings:
+        """Return values of the budgets' metrics. Raises StoreError."""
+        ...
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -58,6 +74,7 @@ class TraceSink:
         counter: RunCounter,
         registry: Registry,
         *,
+        budgets: Budgets | None = None,
         keep_content: bool = False,
         settle_every_s: float = SETTLE_EVERY_S,
         levels: Levels | None = None,
@@ -67,13 +84,16 @@ class TraceSink:
         self._registry = registry
         self._book = book
         self._counter = counter
+        self._budgets = budgets
         self._levels = levels
         self._keep_content = keep_content
         self._read = self._stored = store.position()
         self._writer = ThreadPoolExecutor(1, "store")
         self._pending: Batch | None = None
         """Counted, and not known to be committed."""
-        self._writing: Future[bool] | None = None
+        self._writing: Future[Receipt | None] | None = None
+        self._is_unsure = False
+        """A commit failed, and may have been made all the same."""
         self._settle_every_ns = int(settle_every_s * 1e9)
         self._settle_at_ns = 0
         self._seal_at_s = 0.0
@@ -184,17 +204,31 @@ class TraceSink:
             return
         writing = self._writing or self._writer.submit(self._store.commit, self._pending)
         self._writing = None  # what failed is sent anew
+        receipt: Receipt | None = None
         try:
-            writing.result()
+            receipt = writing.result()
         except StoreError:
+            self._is_unsure = True
             raise
         except Exception:
             # Not the fault of the bodies that are read by now, so the consumer must not hear of it.
             logger.exception("the store cannot take a batch; its parts are stored one by one")
             self._store_apart(self._pending)
+            self._is_unsure = True
+        self._charge(receipt)
         self._stored = self._pending.position or self._stored
         self._stored_spans += len(self._pending.spans)
         self._pending = None
+
+    def _charge(self, receipt: Receipt | None) -> None:
+        """Tell the budgets what is stored by now. Raises StoreError."""
+        if self._budgets is None:
+            return
+        if self._is_unsure or receipt is None:
+            self._budgets.reload()
+            self._is_unsure = False
+        elif receipt.charges:
+            self._budgets.charged(receipt)
 
     def _store_apart(self, batch: Batch) -> None:
         """Leave out, and count, only what the store never takes. Raises StoreError."""
@@ -215,7 +249,7 @@ class TraceSink:
 
     def _publish(self) -> None:
         book = self._book
-        totals: dict[tuple[m.Metric, tuple[str, ...]], Amount] = {
+        totals: Readings = {
             (m.LATE_SPANS, ()): book.late_spans,
             (m.OTLP_DUPLICATES, ()): book.duplicates,
             (m.OTLP_SPILLED, ()): book.spilled_traces,
@@ -229,6 +263,8 @@ class TraceSink:
         ):
             for reason, count in by_reason.items():
                 totals[metric, (reason,)] = count
+        if self._budgets is not None:
+            totals |= self._budgets.readings()  # one named "all" replaces the sum of everything
         with self._registry.updating():
             for (metric, labels), total in totals.items():
                 self._registry.set(metric, labels, total)

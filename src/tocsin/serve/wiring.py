@@ -6,10 +6,12 @@ from typing import Any, Final
 
 import msgspec
 
+from tocsin.api.budgets import Desk
 from tocsin.api.events import EventReader
 from tocsin.api.intake import Check
 from tocsin.api.wellformed import check
 from tocsin.config.settings import Settings
+from tocsin.guard.leases import TERMS, Terms
 from tocsin.meters.record import Recorder
 from tocsin.meters.registry import Registry
 from tocsin.runs.limits import ANY_WORKFLOW, WorkflowSLA
@@ -38,6 +40,8 @@ class Wiring(msgspec.Struct, frozen=True, kw_only=True):
     slas: Mapping[str, WorkflowSLA] = {}
     events: EventReader | None = None
     """Answers what was raised."""
+    budgets: Desk | None = None
+    """Knows what is spent, and leases it to workers; None where nothing is kept."""
     close: Callable[[], None] = lambda: None
     description: str
     """What becomes of a span, for the line that the server prints."""
@@ -65,11 +69,15 @@ class NullStore:
         """Nothing is ever due."""
 
 
-def embedded_wiring(settings: Settings, data: Path, registry: Registry) -> Wiring:
+def embedded_wiring(
+    settings: Settings, data: Path, registry: Registry, *, terms: Terms = TERMS
+) -> Wiring:
     """Decode every dialect, count, and keep spans and runs in DuckDB."""
     # Here, not above: the receiving end alone starts without the database and the price list.
     from tocsin.pricing.catalogue import PriceBook
     from tocsin.runs.traces import TraceBook
+    from tocsin.serve.budget_desk import BudgetDesk
+    from tocsin.serve.charging import Charger
     from tocsin.serve.counting import RunCounter
     from tocsin.serve.levels import Bell, Levels
     from tocsin.serve.trace_sink import TraceSink
@@ -87,8 +95,22 @@ def embedded_wiring(settings: Settings, data: Path, registry: Registry) -> Wirin
     log = EventLog(data / EVENTS)
     bell = Bell(log, [recorder])
     levels = Levels(settings.slas, prices, book, bell)
-    counter = RunCounter(prices, [recorder, bell], judge=levels.judge if settings.slas else None)
-    sink = TraceSink(store, book, counter, registry, keep_content=content.keep, levels=levels)
+    desk = BudgetDesk(settings.spending, store, terms=terms)
+    counter = RunCounter(
+        prices,
+        [recorder, bell],
+        charger=Charger(settings.spending),
+        judge=levels.judge if settings.slas else None,
+    )
+    sink = TraceSink(
+        store,
+        book,
+        counter,
+        registry,
+        budgets=desk,
+        levels=levels,
+        keep_content=content.keep,
+    )
     _show_levels(recorder, settings.slas)
 
     def close() -> None:
@@ -102,6 +124,7 @@ def embedded_wiring(settings: Settings, data: Path, registry: Registry) -> Wirin
         reader=store.patient_for(QUERY_S),
         slas=settings.slas,
         events=log,
+        budgets=desk,
         close=close,
         description="spans and runs are kept in store/",
     )

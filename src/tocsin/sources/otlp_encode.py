@@ -36,9 +36,17 @@ class Finished(msgspec.Struct, frozen=True):
     run: Run | None = None
 
 
-def encode_traces(items: Sequence[Finished], resource: Mapping[str, str | int]) -> bytes:
-    """Write an ExportTraceServiceRequest of one resource."""
-    spans = [_span(item) for item in items]
+def encode_traces(
+    items: Sequence[Finished],
+    resource: Mapping[str, str | int],
+    *,
+    budget_worker: str | None = None,
+) -> bytes:
+    """Write an ExportTraceServiceRequest of one resource.
+
+    budget_worker: as whom this process reports what its calls cost, besides.
+    """
+    spans = [_span(item, budget_worker) for item in items]
     return msgspec.json.encode(
         {
             "resourceSpans": [
@@ -72,7 +80,7 @@ def _hex(text: str, length: int) -> str | None:
     return text if is_id else None
 
 
-def _span(item: Finished) -> dict[str, Any]:
+def _span(item: Finished, budget_worker: str | None) -> dict[str, Any]:
     observation = item.observation
     span = observation.span
     operation = t.OPERATIONS.get(span.kind)
@@ -84,7 +92,7 @@ def _span(item: Finished) -> dict[str, Any]:
         "kind": CLIENT if span.kind in CALLS else INTERNAL,
         "startTimeUnixNano": str(span.started_ns),
         "endTimeUnixNano": str(span.ended_ns),
-        "attributes": _attributes(_pairs(observation, item.run)),
+        "attributes": _attributes(_pairs(observation, item.run, budget_worker)),
     }
     if span.parent_id is not None:
         found["parentSpanId"] = otlp_span_id(span.parent_id)
@@ -93,7 +101,7 @@ def _span(item: Finished) -> dict[str, Any]:
     return found
 
 
-def _pairs(observation: Observation, run: Run | None) -> Iterator[Pair]:
+def _pairs(observation: Observation, run: Run | None, budget_worker: str | None) -> Iterator[Pair]:
     span = observation.span
     yield "gen_ai.operation.name", t.OPERATIONS.get(span.kind)
     yield t.KIND, span.kind
@@ -110,6 +118,7 @@ def _pairs(observation: Observation, run: Run | None) -> Iterator[Pair]:
         yield t.CALLS, span.calls
     if span.kind in CALLS:
         yield from _call(observation)
+        yield t.BUDGET_WORKER, budget_worker
     else:
         yield from _work(observation)
     if run is not None:

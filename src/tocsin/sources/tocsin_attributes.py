@@ -9,6 +9,7 @@ from tocsin.model.span import Kind
 
 __all__ = [
     "ARGUMENTS",
+    "BUDGET_WORKER",
     "CALLS",
     "COST",
     "KIND",
@@ -39,6 +40,8 @@ CALLS: Final = "tocsin.llm.calls"
 COST: Final = "tocsin.cost_usd"
 """By the sender's prices."""
 ARGUMENTS: Final = "tocsin.tool.arguments_hash"
+BUDGET_WORKER: Final = "tocsin.budget.worker"
+"""On calls of a process that leases budgets: as whom it reports what they cost."""
 RETRY: Final = "tocsin.tool.retry"
 TRIGGERED: Final = "tocsin.guardrail.triggered"
 

@@ -8,6 +8,7 @@ from typing import Final, Protocol
 
 import msgspec
 
+from tocsin.model.lease import LeaseChange, LeaseRow
 from tocsin.model.run import Outcome, Run
 from tocsin.model.span import Observation
 from tocsin.store.level_counts import FAILED, LevelCount, LevelQuery
@@ -17,10 +18,13 @@ __all__ = [
     "FAILED",
     "NO_RUN",
     "Batch",
+    "BudgetStore",
+    "Charge",
     "Conversation",
     "ErrorCount",
     "GroupBy",
     "Latency",
+    "Receipt",
     "RunOrder",
     "RunPage",
     "RunQuery",
@@ -29,6 +33,7 @@ __all__ = [
     "Scope",
     "Sealed",
     "SpanStore",
+    "Spending",
     "StoredRun",
     "StoredSpan",
     "UsageSum",
@@ -37,6 +42,17 @@ __all__ = [
 
 NO_RUN: Final = ""
 """Run of spans that belong to none: what surrounds runs, and traces without any agent."""
+
+
+class Charge(msgspec.Struct, frozen=True, gc=False):
+    """What a call adds to a budget; usd is None where it has no known price."""
+
+    budget: str
+    slot_s: int
+    """Seconds since 1970: when the slot of time begins in which the call ended."""
+    worker: str
+    """Who reports the call's cost besides, as it leases that budget; "" for nobody."""
+    usd: Decimal | None
 
 
 class StoredSpan(Observation, frozen=True, kw_only=True, gc=False):
@@ -49,6 +65,8 @@ class StoredSpan(Observation, frozen=True, kw_only=True, gc=False):
 
     content: dict[str, str] = msgspec.field(default_factory=dict)
     """Prompts, completions, arguments; the store drops them unless told to keep them."""
+    charges: tuple[Charge, ...] = ()
+    """To be added up with the span, in the same transaction."""
 
 
 class StoredRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +87,27 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     spans: Sequence[StoredSpan] = ()
     runs: Sequence[StoredRun] = ()
     position: int | None = None
+
+
+class Receipt(msgspec.Struct, frozen=True, kw_only=True):
+    """What of a batch was new."""
+
+    charges: list[Charge]
+    """Of the spans that were not stored before."""
+    seq: int
+    """Grows with every batch that has new spans."""
+
+
+class Spending(msgspec.Struct, frozen=True):
+    """Charges of one budget, slot and worker, added up."""
+
+    budget: str
+    slot_s: int
+    worker: str
+    usd: Decimal
+    priced: int
+    """Calls that have a price, which usd is the sum of."""
+    unpriced: int
 
 
 class Window(msgspec.Struct, frozen=True, kw_only=True):
@@ -262,16 +301,35 @@ class RunReader(Protocol):
         ...
 
 
+class BudgetStore(Protocol):
+    """What budgets need to have on disk. Everything raises StoreError."""
+
+    def spending(self, start_s: int, end_s: int | None = None) -> tuple[int, list[Spending]]:
+        """Read what was charged in slots from one time on, up to and without another.
+
+        Also returns the `Receipt.seq` up to which it is in there.
+        """
+        ...
+
+    def leases(self, budget: str, period_ns: int) -> list[LeaseRow]:
+        """Read the leases of a budget in the period that begins then."""
+        ...
+
+    def write_leases(self, changes: Sequence[LeaseChange]) -> None:
+        """Write leases, all or none of them; durable when this returns."""
+        ...
+
+
 class SpanStore(RunReader, Protocol):
     """Spans and runs on disk. One thread writes at a time; any number read meanwhile.
 
     Everything raises StoreError where the disk or the database refuses.
     """
 
-    def commit(self, batch: Batch) -> bool:
+    def commit(self, batch: Batch) -> Receipt | None:
         """Store a batch wholly and durably, or not at all.
 
-        Returns False, and stores nothing, for a batch whose position is not after `position()`:
+        Returns None, and stores nothing, for a batch whose position is not after `position()`:
         it was committed before. A span that is stored already (by trace, span and kind) is skipped.
         """
         ...

@@ -72,5 +72,5 @@ def test_goes_all_the_way_or_not_at_all(old: Path) -> None:
 @pytest.mark.parametrize("read_only", [False, True])
 def test_refuses_what_a_newer_program_wrote(old: Path, read_only: bool) -> None:
     open_with(old, NEXT).close()
-    with pytest.raises(StoreError, match="has schema version 3, this program knows up to 2"):
+    with pytest.raises(StoreError, match="has schema version 4, this program knows up to 3"):
         EmbeddedStore(old, read_only=read_only)

@@ -74,6 +74,8 @@ def _add_call(reading: Reading, fields: dict[str, Any]) -> None:
     fields["first_token_s"] = amount(first_token_s, MAX_SECONDS)
     cost_usd = amount(_once(reading, t.COST), MAX_COST_USD)
     fields["reported_cost_usd"] = None if cost_usd is None else Decimal(str(cost_usd))
+    if (worker := clean_name(_once(reading, t.BUDGET_WORKER))) is not None:
+        fields["attributes"][t.BUDGET_WORKER] = worker
 
 
 def _usage(reading: Reading) -> Usage | None:

@@ -128,7 +128,15 @@ up to `rolled_seq`, wherever those are now; one key may have several rows. hour:
 VERSION_2: Final = ("ALTER TABLE spans ADD COLUMN scope VARCHAR",)
 """Which instrumentation recorded a span: calls and runs that are read back are judged by it."""
 
-MIGRATIONS: Final[tuple[Sequence[str], ...]] = (VERSION_1, VERSION_2)
+VERSION_3: Final = (
+    """CREATE TABLE budget_spending (budget VARCHAR, slot_s BIGINT, worker VARCHAR,
+    usd DECIMAL(38, 12), priced BIGINT, unpriced BIGINT, PRIMARY KEY (budget, slot_s, worker))""",
+    f"""CREATE TABLE budget_leases (budget VARCHAR, period_ns BIGINT, worker VARCHAR, seq BIGINT,
+    granted_usd {USD}, used_usd {USD}, PRIMARY KEY (budget, period_ns, worker))""",
+)
+"""What spans cost by budget, added up with them; what processes may spend (`guard/leases.py`)."""
+
+MIGRATIONS: Final[tuple[Sequence[str], ...]] = (VERSION_1, VERSION_2, VERSION_3)
 """Statements that lead from version n to n + 1. Never change one that was released."""
 
 

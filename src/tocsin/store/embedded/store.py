@@ -7,6 +7,7 @@ from typing import Self, TypeVar
 
 import msgspec
 
+from tocsin.model.lease import LeaseChange, LeaseRow
 from tocsin.store.base import (
     EVERYTHING,
     Batch,
@@ -14,16 +15,18 @@ from tocsin.store.base import (
     ErrorCount,
     GroupBy,
     Latency,
+    Receipt,
     RunPage,
     RunQuery,
     RunView,
     Scope,
     Sealed,
+    Spending,
     StoredSpan,
     UsageSum,
     Window,
 )
-from tocsin.store.embedded import levels, run_queries, trends
+from tocsin.store.embedded import budgets, levels, run_queries, trends
 from tocsin.store.embedded.cursor import Cursor, first_row
 from tocsin.store.embedded.database import Database
 from tocsin.store.embedded.labels import Labels
@@ -69,8 +72,8 @@ class EmbeddedStore:
         store._timeout_s = seconds
         return store
 
-    def commit(self, batch: Batch) -> bool:
-        """Store a batch wholly and durably, or not at all; False for one committed before."""
+    def commit(self, batch: Batch) -> Receipt | None:
+        """Store a batch wholly and durably, or not at all; None for one committed before."""
         if any(stored.content for stored in batch.spans):
             spans = [self._permitted(stored) for stored in batch.spans]
             batch = msgspec.structs.replace(batch, spans=spans)
@@ -90,8 +93,21 @@ class EmbeddedStore:
             lambda cursor: run_queries.of_traces(cursor, self._files, trace_ids, since_ns)
         )
 
+    def spending(self, start_s: int, end_s: int | None = None) -> tuple[int, list[Spending]]:
+        """Read what was charged in slots from one time on, up to and without another."""
+        return self._read(lambda cursor: budgets.spending(cursor, start_s, end_s))
+
+    def leases(self, budget: str, period_ns: int) -> list[LeaseRow]:
+        """Read the leases of a budget in the period that begins then."""
+        return self._read(lambda cursor: budgets.leases(cursor, budget, period_ns))
+
+    def write_leases(self, changes: Sequence[LeaseChange]) -> None:
+        """Write leases, all or none of them; durable when this returns."""
+        self._database.write(lambda cursor: budgets.write_leases(cursor, changes))
+
     def seal(self, now_ns: int) -> Sealed:
         """Move past days (UTC) into files and drop those beyond retention."""
+        budgets.drop_old(self._database, now_ns)
         return self._sealer.seal(now_ns)
 
     def run(self, run_id: str) -> RunView | None:

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Final
 
-from tocsin.store.base import Batch, StoredRun, StoredSpan
+from tocsin.store.base import Batch, Receipt, StoredRun, StoredSpan
+from tocsin.store.embedded.budgets import add_charges, sane
 from tocsin.store.embedded.cursor import Cursor, first_row
 from tocsin.store.embedded.database import Database
 from tocsin.store.embedded.labels import Labels, key_of_run, key_of_span
@@ -41,24 +42,27 @@ class Writer:
         self._directory = database.spans_directory
         self._labels = labels
 
-    def commit(self, batch: Batch) -> bool:
-        """Store a batch wholly or not at all; False, and nothing, where it was stored before."""
+    def commit(self, batch: Batch) -> Receipt | None:
+        """Store a batch wholly or not at all; None, and nothing, where it was stored before."""
         try:
             return self._database.write(lambda cursor: self._write(cursor, batch))
         except BaseException:
             self._labels.forget()
             raise
 
-    def _write(self, cursor: Cursor, batch: Batch) -> bool:
+    def _write(self, cursor: Cursor, batch: Batch) -> Receipt | None:
         position, rolled_seq, last_seq = _state(cursor)
         if batch.position is not None and batch.position <= position:
-            return False
+            return None
         spans: list[StoredSpan] = []
         if batch.spans:
             spans = self._without_known(cursor, _unique(batch.spans))
         if spans:
             self._insert_spans(cursor, spans, last_seq + 1)
             last_seq += len(spans)
+        charges = [sane(charge) for stored in spans for charge in stored.charges]
+        if charges:
+            add_charges(cursor, charges)
         if batch.runs:
             self._upsert_runs(cursor, batch.runs, _extents(batch.spans))
         cursor.execute(
@@ -66,7 +70,7 @@ class Writer:
         )
         if last_seq - rolled_seq >= ROLL_UP_EVERY:
             roll_up(cursor, last_seq)
-        return True
+        return Receipt(charges=charges, seq=last_seq)
 
     def _insert_spans(self, cursor: Cursor, spans: Sequence[StoredSpan], seq: int) -> None:
         labels = self._labels.assign(cursor, list(map(key_of_span, spans)))

@@ -31,7 +31,7 @@ class BudgetRoom(Protocol):
     def ask(self, period: Period, total_usd: Decimal) -> bool:
         """Hear that so much in all would be needed now, which is more than is granted.
 
-        True where more may be granted soon: the call then waits and tries again, for half a minute
+        True where more may be granted soon: the call then waits and tries again, for two minutes
         at most. False where it cannot be: the budget is used up, or nobody answers.
         """
         ...

@@ -4,6 +4,7 @@ import json
 import time
 import urllib.request
 from collections.abc import Iterator
+from datetime import UTC
 from decimal import Decimal
 
 import msgspec
@@ -12,6 +13,7 @@ import pytest
 from tests.fakes.process import starting
 from tests.fakes.serving import serve, tocsin
 from tests.fakes.stored import fill, stored_call
+from tocsin.guard.periods import Calendar
 from tocsin.model.amounts import UNKNOWN
 from tocsin.store.base import Batch, Charge
 
@@ -35,8 +37,11 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     config = directory / "tocsin.yaml"
     config.write_text(CONFIG)
     slot_s = int(time.time()) // 900 * 900
+    month_ns = Calendar("month", UTC).period(time.time_ns()).start_ns
     charges = tuple(
-        Charge(budget, slot_s, "", usd) for budget, costs in SPENT.items() for usd in costs
+        Charge(budget, month_ns, slot_s, "", usd)
+        for budget, costs in SPENT.items()
+        for usd in costs
     )
     span = msgspec.structs.replace(stored_call("r", "c"), charges=charges)
     fill(directory / "data" / "store", Batch(spans=[span]))

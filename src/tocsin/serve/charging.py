@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from tocsin.guard.budgets import Budget, Work
+from tocsin.guard.periods import Calendar
 from tocsin.guard.timeline import SLOT_S
 from tocsin.model.label import GROUP_TAG
 from tocsin.model.span import Cost, ErrorClass, Kind, Span
@@ -22,10 +23,11 @@ Charging = Callable[[Span, Cost | None], tuple[Charge, ...]]
 
 
 class Charger:
-    """Makes the charges of calls. A call counts into the slot of time in which it ended."""
+    """Makes the charges of calls. A call counts into the period in which it ended."""
 
     def __init__(self, budgets: Sequence[Budget]) -> None:
         self._budgets = budgets
+        self._calendars = {budget.name: Calendar(budget.per, budget.zone) for budget in budgets}
         self._needs_agent = any(budget.agent for budget in budgets)
 
     def of_run(self, folded: FoldedRun) -> Charging:
@@ -44,7 +46,13 @@ class Charger:
             worker = span.attributes.get(BUDGET_WORKER, "")
             usd = None if cost is None else cost.total
             return tuple(
-                Charge(budget.name, slot_of(span.ended_ns, SLOT_S[budget.per]), worker, usd)
+                Charge(
+                    budget.name,
+                    self._calendars[budget.name].period(span.ended_ns).start_ns,
+                    slot_of(span.ended_ns, SLOT_S[budget.per]),
+                    worker,
+                    usd,
+                )
                 for budget in covering
             )
 

@@ -1,7 +1,7 @@
 """What a span store does, whatever engine is behind it."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from enum import StrEnum
 from typing import Final, Protocol
@@ -48,8 +48,10 @@ class Charge(msgspec.Struct, frozen=True, gc=False):
     """What a call adds to a budget; usd is None where it has no known price."""
 
     budget: str
+    period_ns: int
+    """When the budget's period begins in which the call ended."""
     slot_s: int
-    """Seconds since 1970: when the slot of time begins in which the call ended."""
+    """When the slot of the budget's timeline begins in which it did, in seconds since 1970."""
     worker: str
     """Who reports the call's cost besides, as it leases that budget; "" for nobody."""
     usd: Decimal | None
@@ -119,10 +121,8 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Spending(msgspec.Struct, frozen=True):
-    """Charges of one budget, slot and worker, added up."""
+    """Charges of one budget, period and worker, added up."""
 
-    budget: str
-    slot_s: int
     worker: str
     usd: Decimal
     priced: int
@@ -324,19 +324,28 @@ class RunReader(Protocol):
 class BudgetStore(Protocol):
     """What budgets need to have on disk. Everything raises StoreError."""
 
-    def spending(self, start_s: int, end_s: int | None = None) -> tuple[int, list[Spending]]:
-        """Read what was charged in slots from one time on, up to and without another.
+    def spending(self, budget: str, period_ns: int) -> tuple[int, list[Spending]]:
+        """Read what was charged in the period that begins then, by worker.
 
         Also returns the `Receipt.seq` up to which it is in there.
         """
+        ...
+
+    def timeline(self, start_s: int) -> dict[str, dict[int, Decimal]]:
+        """Read when money was spent since then: budget -> slot -> USD."""
         ...
 
     def leases(self, budget: str, period_ns: int) -> list[LeaseRow]:
         """Read the leases of a budget in the period that begins then."""
         ...
 
-    def write_leases(self, changes: Sequence[LeaseChange]) -> None:
-        """Write leases, all or none of them; durable when this returns."""
+    def write_leases(
+        self, changes: Sequence[LeaseChange], spent: Mapping[tuple[str, int], Decimal]
+    ) -> None:
+        """Write leases, all or none of them; durable when this returns.
+
+        spent: USD by budget and slot, to be added to its timeline.
+        """
         ...
 
 

@@ -27,7 +27,7 @@ from tocsin.model.run import Outcome
 from tocsin.model.span import ErrorClass, Kind, Observation, Span, Usage
 from tocsin.sources.otlp import decode_traces
 from tocsin.sources.otlp_encode import Finished, encode_traces, otlp_span_id, otlp_trace_id
-from tocsin.sources.tocsin_attributes import RUN_ID, RUN_OUTCOME
+from tocsin.sources.tocsin_attributes import BUDGET_WORKER, RUN_ID, RUN_OUTCOME
 
 Make = Callable[..., SpanExporter]
 
@@ -191,6 +191,15 @@ def test_wrong_headers_are_a_config_error_without_their_value(headers: Any) -> N
 def test_headers_without_an_address_are_a_config_error() -> None:
     with pytest.raises(ConfigError, match="export_to"):
         install(export_headers={"a": "b"})
+
+
+def test_calls_say_as_whom_their_process_reports_what_they_cost() -> None:
+    items = [Finished(seen(one, run_id="r")) for one in (call(span_id="c"), span(Kind.TOOL, "t"))]
+    body = encode_traces(items, {}, budget_worker="w")
+    llm, tool = decode_traces(body, is_json=True, now_ns=NOON_NS).spans
+
+    assert "w" == llm.attributes[BUDGET_WORKER]
+    assert BUDGET_WORKER not in tool.attributes
 
 
 # --- receivers, good and bad ------------------------------------------------------------------

@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from agents import Agent, ModelSettings, OpenAIResponsesModel, RunConfig, Runner, handoff, trace
+from agents import (
+    Agent,
+    ModelSettings,
+    OpenAIResponsesModel,
+    RunConfig,
+    Runner,
+    function_tool,
+    handoff,
+    trace,
+)
 from openai import AsyncOpenAI
 
 import tocsin
@@ -346,6 +355,33 @@ def test_calls_of_agents_used_as_tools_are_stopped_by_the_outer_workflows_budget
     with pytest.raises(tocsin.LimitExceeded, match="budget job"):
         run(llm, program)
     assert sum(request.model == "o" for request in llm.requests) == 1
+
+
+@pytest.mark.parametrize("way", ["as tool", "in a block"])
+def test_a_workflow_inside_another_is_not_one_of_its_own(
+    way: str, watch: Watch, llm: FakeLLM
+) -> None:
+    watcher = watch()
+    inner = tocsin.Budget("inner", limit="0.000001 USD", stop_at=1, workflow="inner")
+    watcher.add_budgets([inner])
+    llm.set("o", script([ToolCalls((ToolCall("ask", {"input": "go"}),)), Text("done")]))
+
+    async def program(setup: Setup) -> None:
+        @function_tool(name_override="ask", failure_error_function=None)
+        async def ask(input: str) -> str:  # noqa: A002 - what as_tool calls it
+            around = tocsin.limit(cost="1 USD") if way == "in a block" else contextlib.nullcontext()
+            async with around:
+                config = RunConfig(workflow_name="inner")
+                result = await Runner.run(agent_of(setup), input, run_config=config)
+            return str(result.final_output)
+
+        outer = Agent(name="outer", model=OpenAIResponsesModel("o", setup.client), tools=[ask])
+        await Runner.run(outer, "hi", run_config=CONFIG)
+
+    run(llm, program)
+    assert {} == spent(watcher)
+    with pytest.raises(tocsin.LimitExceeded, match="budget inner"):
+        run(llm, once(RunConfig(workflow_name="inner")))
 
 
 def test_limits_of_runs_and_blocks_hold_beside_a_budget(watch: Watch, llm: FakeLLM) -> None:

@@ -139,18 +139,12 @@ class Budgets(SilentObserver):
         """Whether one of them stops calls where Tocsin fails."""
         return any(one.budget.on_failure == "closed" for one in list(self._accounts.values()))
 
-    def purse(
-        self, workflow: str, tags: Mapping[str, str] | None, *, counts: bool = False
-    ) -> Purse | None:
-        """Accounts of the budgets that may stop a run; None where there are none.
-
-        counts: give one to whoever reports calls, which count into all budgets, in any case.
-        """
-        accounts = list(self._accounts.values())
-        if not accounts and not counts:
+    def purse(self, workflow: str, tags: Mapping[str, str] | None) -> Purse | None:
+        """Budgets as a run sees them, empty where none of them may stop it; None without any."""
+        if not self.book.lines:
             return None
-        purse = Purse(accounts, self, workflow=workflow, tags=tags or NO_TAGS)
-        return None if purse.is_empty and not counts else purse
+        accounts = list(self._accounts.values())
+        return Purse(accounts, self, workflow=workflow, tags=tags or NO_TAGS)
 
     def report(self, work: Work, usd: Decimal | None, *, is_guarded: bool) -> None:
         """Note a call that no span tells of."""

@@ -213,7 +213,7 @@ def wait_until(holds: Callable[[], bool], timeout_s: float) -> bool:
 
 def table_sizes(watcher: Watcher) -> dict[str, int]:
     """Everything in the pipeline that grows with runs in progress."""
-    tracker, decoder, slas = watcher.pipeline.tracker, watcher._decoder, watcher.pipeline.slas
+    tracker, decoder, slas = watcher.pipeline.tracker, watcher.reader.decoder, watcher.pipeline.slas
     return {
         "open runs": len(tracker._open),
         "members": len(tracker._members),

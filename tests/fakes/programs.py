@@ -16,7 +16,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from agents import Agent, Model, ModelResponse, RunConfig, Runner, set_trace_processors
+from agents import (
+    Agent,
+    Model,
+    ModelResponse,
+    RunConfig,
+    Runner,
+    generation_span,
+    set_trace_processors,
+)
 from agents.usage import Usage
 from openai.types.responses import ResponseOutputMessage, ResponseOutputText
 
@@ -112,6 +120,33 @@ def exit_while_client_hangs() -> None:
     )
     run(3)
     say("done")
+
+
+class Spender(Instant):
+    """A model whose calls the SDK records, at $0.002."""
+
+    async def get_response(self, *arguments: Any, **options: Any) -> ModelResponse:
+        with generation_span(model="gpt-4o") as span:
+            answer = await super().get_response(*arguments, **options)
+            span.span_data.usage = {"input_tokens": 200, "output_tokens": 150}
+            return answer
+
+
+def spend_steadily(path: str) -> None:
+    """Say after each call what was spent so far, and when."""
+    watcher = tocsin.install(
+        metrics_port=None,
+        budgets=[tocsin.Budget("team", limit=50, workflow=WORKFLOW)],
+        budget_file=path,
+    )
+    set_trace_processors([watcher.processor])
+    agent = Agent(name="A", model=Spender(0.05))
+    say("spending")
+    spent = 0.0
+    while True:
+        Runner.run_sync(agent, "hi", run_config=RunConfig(workflow_name=WORKFLOW))
+        spent += 0.002
+        say((spent, time.time()))
 
 
 def fork() -> None:
@@ -236,6 +271,7 @@ PROGRAMS: dict[str, Callable[..., None]] = {
         serve,
         serve_without_space,
         hang_in_a_run,
+        spend_steadily,
     )
 }
 

@@ -19,7 +19,7 @@ class PerToken:
 class Case:
     """A run held to limits, on a clock that stands still."""
 
-    def __init__(self, accounts: Any = (), **limits: Any) -> None:
+    def __init__(self, accounts: Any = None, **limits: Any) -> None:
         self.clock = ManualClock()
         self.allowance = Allowance("job", StopLimits(**limits), self.clock.monotonic_ns())
         self.cover = Cover(
@@ -162,7 +162,7 @@ def test_warns_then_switches_then_stops() -> None:
 
 def test_accounts_beside_the_limits_are_reserved_too() -> None:
     budget = LimitedAccount("budget", tokens=150)
-    case = Case(accounts=[budget], max_tokens=1_000)
+    case = Case(accounts=lambda model, agent: [budget], max_tokens=1_000)
     case.call()
 
     assert Shortage("budget", "tokens", 200.0, 150.0) == case.start()

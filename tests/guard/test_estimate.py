@@ -42,7 +42,7 @@ def test_a_history_that_became_shorter_is_measured_anew() -> None:
 
 
 def test_max_tokens_of_the_call_is_reserved_where_it_is_set() -> None:
-    assert Expected(10, 500, 10, 500) == Forecast(Habits()).expect("m", 10, 500)
+    assert Expected(10, 500, 10, 500, DOUBT) == Forecast(Habits()).expect("m", 10, 500)
 
 
 def test_first_answer_of_a_model_is_a_doubtful_guess() -> None:

@@ -67,7 +67,13 @@ def design_rows() -> dict[str, tuple[str, str]]:
 
 
 ROWS = design_rows()
-ADDED = {"agent_quality_signals_total", "agent_tool_undated_results_total"}
+ADDED = {
+    "agent_budget_events_total",
+    "agent_budget_forecast_dollars",
+    "agent_budget_unpriced_calls_total",
+    "agent_quality_signals_total",
+    "agent_tool_undated_results_total",
+}
 """Metrics that the design leaves the naming of to whoever needs them."""
 needs_design = pytest.mark.skipif(not ROWS, reason=f"the design is not here ({DESIGN})")
 

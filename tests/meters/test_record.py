@@ -293,7 +293,7 @@ def test_gauges_show_the_oldest_and_the_dearest_run() -> None:
         run("a", started_ns=NOON_NS, cost_usd=Decimal("0.5"), input_tokens=10),
         run("b", started_ns=NOON_NS - 10**9, cost_usd=Decimal("0.2"), input_tokens=90),
     ]
-    Recorder(registry).gauge_runs(runs, Decimal("1.25"))
+    Recorder(registry).gauge_runs(runs)
 
     assert {
         "active": {("w",): 2},
@@ -301,14 +301,13 @@ def test_gauges_show_the_oldest_and_the_dearest_run() -> None:
         "cost": {("w",): 0.5},
         "tokens": {("w",): 90},
     } == gauges(registry)
-    assert {("all",): 1.25} == values(registry, m.BUDGET_SPENT)
 
 
 def test_gauges_fall_to_0_when_a_workflow_is_idle() -> None:
     registry = Registry()
     recorder = Recorder(registry)
-    recorder.gauge_runs([run(cost_usd=Decimal(1), input_tokens=5)], Decimal(0))
-    recorder.gauge_runs([], Decimal(0))
+    recorder.gauge_runs([run(cost_usd=Decimal(1), input_tokens=5)])
+    recorder.gauge_runs([])
 
     assert [{("w",): 0.0}] * 4 == list(gauges(registry).values())
 
@@ -318,7 +317,7 @@ def test_workflows_beyond_the_limit_share_one_gauge() -> None:
     recorder = Recorder(registry)
     runs = [run(str(n), workflow=f"w{n}", input_tokens=n) for n in range(300)]
     for _ in range(2):
-        recorder.gauge_runs(runs, Decimal(0))
+        recorder.gauge_runs(runs)
     found = gauges(registry)
 
     assert (201, 100, 299) == (

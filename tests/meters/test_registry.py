@@ -236,3 +236,12 @@ def test_a_folded_series_is_not_had_by_its_own_name() -> None:
 
     assert not registry.has(m.RUNS, ("w", "ok"))
     assert registry.has(m.RUNS, (OTHER, "ok"))
+
+
+def test_a_gauge_that_is_not_known_any_more_has_no_series() -> None:
+    registry = Registry()
+    registry.set(m.BUDGET_SPENT, ("team",), 5)
+    registry.set(m.BUDGET_SPENT, ("team",), None)
+    registry.set(m.BUDGET_SPENT, ("other",), None)
+
+    assert [] == registry.labels_of(m.BUDGET_SPENT)

@@ -100,3 +100,13 @@ def test_today_is_the_sum_of_what_arose_today(
 
     expected = sum((cost for cost, day, _ in found if day == today), Decimal(0))
     assert expected == spend.today(at(today))
+
+
+def test_what_only_calls_without_a_price_cost_is_unknown() -> None:
+    spend = DailySpend()
+    spend.add(None, at(1))
+    assert spend.today(at(1)) is None
+
+    spend.add(Decimal(3), at(1))
+    spend.add(None, at(1))
+    assert Decimal(3) == spend.today(at(1))

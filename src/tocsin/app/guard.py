@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from tocsin.app.budgets import open_budgets
 from tocsin.app.run_guard import SCOPE, GuardRoom, RunGuard
 from tocsin.app.tariff import Tariff
 from tocsin.clock import SYSTEM_CLOCK, Clock
@@ -42,6 +43,9 @@ class Guard:
     A run begins when its Guard is made, and is held to every `with tocsin.limit(...)` around that
     too. Thread-safe. Methods raise LimitExceeded where the step must not be taken, and nothing
     else. prices: USD per million tokens, as for `tocsin.install`.
+
+    Its calls count into the budgets of `tocsin.install` too: those that cover its workflow, agent
+    and tags (`{"customer": "acme"}`), and each call's model.
     """
 
     def __init__(
@@ -49,6 +53,8 @@ class Guard:
         limits: StopLimits,
         *,
         workflow: str = "guard",
+        agent: str | None = None,
+        tags: Mapping[str, str] | None = None,
         prices: Mapping[str, Mapping[str, object]] | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
@@ -59,7 +65,12 @@ class Guard:
             room = GuardRoom(Tariff(PriceBook(prices)), clock)
         self.used = Allowance(workflow, limits, clock.monotonic_ns())
         """What the run has used so far: `.tokens`, `.cost_usd`, `.turns`."""
-        self._guard = RunGuard(room, workflow, (self.used, *SCOPE.get().allowances))
+        scope, budgets = SCOPE.get(), open_budgets()
+        purse = scope.purse
+        if purse is None and budgets is not None:
+            purse = budgets.purse(workflow, tags, counts=True)
+        self._agent = agent
+        self._guard = RunGuard(room, workflow, (self.used, *scope.allowances), purse=purse)
         self._forecast = Forecast(room.habits)
 
     def before_llm(
@@ -80,6 +91,7 @@ class Guard:
                 model,
                 input_tokens=input_tokens,
                 max_output_tokens=max_output_tokens,
+                agent=self._agent,
             )
         )
         return GuardCall(model) if call is None else GuardCall(call.model, call)
@@ -92,9 +104,7 @@ class Guard:
         """
         reserved = call.reserved
         if reserved is not None:
-            self._guard.safely(
-                lambda: self._guard.after_llm(reserved, self._forecast, read_usage(usage))
-            )
+            self._guard.safely(lambda: self._settle(reserved, read_usage(usage)))
 
     def llm_failed(self, call: GuardCall) -> None:
         """Give back what was reserved for a call that failed."""
@@ -109,6 +119,10 @@ class Guard:
     def check(self) -> None:
         """Ask whether the run may go on, between steps of other kinds."""
         self._guard.safely(self._guard.check)
+
+    def _settle(self, call: Call, usage: Usage | None) -> None:
+        cost_usd = self._guard.after_llm(call, self._forecast, usage)
+        self._guard.report(call.model, self._agent, cost_usd)
 
 
 def read_usage(raw: Any) -> Usage | None:

@@ -3,7 +3,7 @@
 import logging
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from tocsin.app.configuration import Limits, read_limits
 from tocsin.app.export import exporter
 from tocsin.app.watcher import Watcher
 from tocsin.errors import ConfigError
+from tocsin.guard.budgets import Budget
 from tocsin.guard.limits import StopLimits
 from tocsin.quality.settings import Quality
 from tocsin.runs.limits import WorkflowSLA
@@ -48,6 +49,8 @@ def install(
     export_headers: Mapping[str, str] | None = None,
     slas: Mapping[str, WorkflowSLA] | None = None,
     stops: Mapping[str, StopLimits] | None = None,
+    budgets: Sequence[Budget] = (),
+    budget_file: str | os.PathLike[str] | None = None,
     alert_service: Any = None,
     quality: Quality | None = DEFAULT_QUALITY,
     prices: Mapping[str, Mapping[str, object]] | None = None,
@@ -61,7 +64,9 @@ def install(
     workflows and prices hold here too; what is given in code goes before it, and it needs the
     packages of `tocsin[server]`. slas: limits by workflow name, "*"
     for all others; each breach goes to `alert_service.send(severity=, message=)`. stops: hard
-    limits in the same way; a run that would pass one ends with LimitExceeded. quality: thresholds
+    limits in the same way; a run that would pass one ends with LimitExceeded. budgets: US dollars
+    per hour, day or month; the same service hears of shares spent, and `stop_at` ends runs too.
+    budget_file: where what is spent of them outlives this process. quality: thresholds
     of the signals that no error shows, sent to the same service (of the workflows in `slas`, or of
     all where there are none); None: none is watched for. prices: USD per million tokens for models
     without a public price, `{"my-model": {"input": 3, "output": 12}}`.
@@ -91,12 +96,14 @@ def install(
             logger.warning("tocsin.install() was called before; its first settings stay")
             return _installed[0]
         limits = Limits() if config is None else read_limits(config)
-        limits = limits.overridden(slas=slas, stops=stops, prices=prices)
+        limits = limits.overridden(slas=slas, stops=stops, prices=prices).with_budgets(budgets)
         exporting = None if export_to is None else exporter(export_to, export_headers)
         watcher = default_watcher(run_ttl_s=run_ttl_s, watch_runner=watch_runner)
         watcher.prices.override(limits.prices)
         watcher.watch_quality(quality)
         _set_limits(watcher, limits, alert_service)
+        if limits.budgets or budget_file is not None:
+            watcher.add_budgets(limits.budgets, file=budget_file)
         if exporting is not None:
             watcher.export(exporting)
         registry = expose(watcher)

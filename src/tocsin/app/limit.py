@@ -49,7 +49,9 @@ class limit:  # noqa: N801 - reads as `with tocsin.limit(...)`
         """Begin; what is returned knows what has been used so far: `.tokens`, `.cost_usd`."""
         watch_runner()
         own = Allowance("tocsin.limit", self._limits, SYSTEM_CLOCK.monotonic_ns())
-        self._entered.append(SCOPE.set(Scope((*SCOPE.get().allowances, own))))
+        around = SCOPE.get()
+        scope = Scope((*around.allowances, own), purse=around.purse)
+        self._entered.append(SCOPE.set(scope))
         return own
 
     def __exit__(self, *_: object) -> None:

@@ -7,7 +7,9 @@ from typing import Final, Protocol
 import msgspec
 
 from tocsin.clock import SYSTEM_CLOCK, Clock
+from tocsin.meters import catalogue as m
 from tocsin.meters.observer import Observer
+from tocsin.meters.registry import Readings
 from tocsin.model.finding import Finding
 from tocsin.model.run import Breach, Outcome, Run
 from tocsin.model.span import Cost, Kind, Observation, RunEnd, Span, SpanStart, TraceEnd
@@ -15,8 +17,9 @@ from tocsin.quality.freshness import UNKNOWN
 from tocsin.quality.watch import QualityWatch
 from tocsin.runs.conversations import Conversations
 from tocsin.runs.limits import SlaWatch, WorkflowSLA
+from tocsin.runs.open_run import LastRun, Placement
 from tocsin.runs.spend import DailySpend
-from tocsin.runs.tracker import Placement, Tracker, fold_call
+from tocsin.runs.tracker import Tracker, fold_call
 
 __all__ = ["Pipeline", "Prices"]
 
@@ -95,6 +98,17 @@ class Pipeline:
                 self._raise([self.slas.explain(record)])
         self._finish_runs()
 
+    def totals(self) -> Readings:
+        """What was spent today in all, and what happened to runs and spans that was not right."""
+        tracker = self.tracker
+        return {
+            (m.BUDGET_SPENT, ("all",)): self.spend.today(self._clock.wall_ns()),
+            (m.LATE_SPANS, ()): tracker.late_spans,
+            (m.LOST_RUNS, ("expired",)): tracker.expired_runs,
+            (m.LOST_RUNS, ("evicted",)): tracker.evicted_runs,
+            **{(m.SINK_ERRORS, (sink,)): count for sink, count in self.sink_errors.items()},
+        }
+
     def sweep(self) -> None:
         """Notice what no record tells: runs over their latency, callers gone, runs idle."""
         now_mono_ns = self._clock.monotonic_ns()
@@ -130,8 +144,8 @@ class Pipeline:
         match span.kind:
             case Kind.LLM:
                 cost = self._prices.cost(span)
-                if cost is not None:
-                    self.spend.add(cost.total, span.ended_ns)
+                if cost is not None or span.usage is not None:
+                    self.spend.add(None if cost is None else cost.total, span.ended_ns)
                 provider = self._prices.provider(span)
             case Kind.TOOL:
                 opened = placement.opened
@@ -141,6 +155,9 @@ class Pipeline:
             span=span,
             workflow=placement.workflow,
             run_id=placement.run_id,
+            agent=placement.agent or span.agent,
+            tags=placement.tags,
+            is_guarded=placement.is_guarded,
             provider=provider,
             cost=cost,
             nested=placement.nested,
@@ -165,7 +182,8 @@ class Pipeline:
         if root.usage is None and not (run.turns and run.outcome is Outcome.OK):
             return
         call = msgspec.structs.replace(root, kind=Kind.LLM, name="rollup")
-        observation = self._observe(call, Placement(None, run.workflow, run_id=run.run_id))
+        placement = Placement(None, **LastRun.of(run)._asdict())
+        observation = self._observe(call, placement)
         fold_call(run, call, observation.cost)
         self._tell("span_ended", observation)
 

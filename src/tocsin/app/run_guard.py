@@ -12,13 +12,14 @@ import msgspec
 
 from tocsin.app.tariff import Tariff
 from tocsin.clock import Clock
-from tocsin.guard.account import Account, Ledger, Shortage
+from tocsin.guard.account import Ledger, Shortage
 from tocsin.guard.allowance import Allowance, Notice
 from tocsin.guard.cover import Call, Cover
 from tocsin.guard.estimate import Forecast, Habits
+from tocsin.guard.purse import Purse
 from tocsin.meters import catalogue as m
 from tocsin.meters.catalogue import Metric
-from tocsin.model.run import Breach, Stop
+from tocsin.model.run import BUDGET_LIMIT, Breach, Stop
 from tocsin.model.span import Usage
 from tocsin.sources.agents_sdk.events import LIMIT, Emit, Ticket
 from tocsin.sources.limit_exceeded import LimitExceeded
@@ -78,7 +79,7 @@ class RunGuard:
         workflow: str,
         allowances: Sequence[Allowance],
         *,
-        accounts: Sequence[Account] = (),
+        purse: Purse | None = None,
         emit: Emit | None = None,
         ticket: Ticket | None = None,
     ) -> None:
@@ -89,11 +90,14 @@ class RunGuard:
             ledger=LEDGER,
             clock=room.clock,
             tariff=room.tariff,
-            accounts=accounts,
+            accounts=None if purse is None else purse.accounts,
         )
+        self.purse = purse
         self.room = room
         self._emit = emit
-        self._is_closed = any(one.rules.on_failure == "closed" for one in allowances)
+        self._is_closed = (purse is not None and purse.is_closed) or any(
+            one.rules.on_failure == "closed" for one in allowances
+        )
         self._is_announced = False
 
     def safely(self, step: Callable[[], T]) -> T | None:
@@ -115,6 +119,7 @@ class RunGuard:
         *,
         input_tokens: int,
         max_output_tokens: int | None = None,
+        agent: str | None = None,
         turns: int = 1,
         alone: bool = False,
     ) -> Call | None:
@@ -124,6 +129,7 @@ class RunGuard:
             model,
             input_tokens=input_tokens,
             max_output_tokens=max_output_tokens,
+            agent=agent,
             turns=turns,
             alone=alone,
         )
@@ -135,17 +141,26 @@ class RunGuard:
             self._announce(notice)
         return answer
 
-    def after_llm(self, call: Call, forecast: Forecast, usage: Usage | None) -> None:
-        """Settle a call with its usage; None: it reported none, and counts as estimated."""
+    def after_llm(self, call: Call, forecast: Forecast, usage: Usage | None) -> Decimal | None:
+        """Settle a call with its usage; None: it reported none, and counts as estimated.
+
+        Returns its cost, where that counts and is known.
+        """
         if usage is None:
             self.room.unchecked["no_usage"] += 1
             self.cover.after_llm(call, forecast, None, None)
-            return
+            return None
         cost: Decimal | None = None
         if self.cover.counts_cost:
             cost = self.room.tariff.price(call.model, usage)
             self.room.unchecked["unpriced"] += cost is None
         self.cover.after_llm(call, forecast, (usage.input_tokens, usage.output_tokens), cost)
+        return cost
+
+    def report(self, model: str | None, agent: str | None, cost_usd: Decimal | None) -> None:
+        """Tell the budgets of a call that leaves no span."""
+        if self.purse is not None:
+            self.purse.teller.report(self.purse.work(model, agent), cost_usd)
 
     def before_tool(self, fingerprint: int | None) -> None:
         """Count a tool call, and say no to one too many."""
@@ -162,6 +177,8 @@ class RunGuard:
         stop = Stop(self.workflow, shortage.limit, shortage.value, shortage.threshold, self.ticket)
         if not self._is_announced:
             self._is_announced = True
+            if self.purse is not None and shortage.limit.startswith(BUDGET_LIMIT):
+                self.purse.teller.refused(shortage.account)
             logger.warning("%s", stop.message)
             self._tell("stop", shortage, "critical")
         return LimitExceeded(stop)
@@ -193,6 +210,8 @@ class Scope(msgspec.Struct, frozen=True):
     """Of every `with tocsin.limit(...)` that is open here, and of the run."""
     guard: RunGuard | None = None
     """Of the outermost run, unless a `with tocsin.limit(...)` was opened inside it."""
+    purse: Purse | None = None
+    """Of the outermost run, into whose budgets everything inside it counts."""
 
 
 SCOPE: ContextVar[Scope] = ContextVar("tocsin_scope", default=Scope())  # noqa: B039 - frozen

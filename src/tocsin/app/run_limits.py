@@ -7,16 +7,20 @@ from typing import Any, Final
 
 from agents import RunHooks
 from agents.lifecycle import RunHooksBase
+from agents.tracing import get_current_trace
 
 from tocsin.app.run_guard import SCOPE, RunGuard, Scope
 from tocsin.guard.cover import Call
 from tocsin.guard.estimate import Forecast
+from tocsin.model.label import clean_name
 from tocsin.sources.agents_sdk import fields
 from tocsin.sources.agents_sdk.models import CURRENT_SWITCH, ModelSwitch
 
 __all__ = ["GuardHooks", "RunLimits"]
 
 
+UNTRACED: Final = "no-op"
+"""Id of the SDK's trace where tracing is switched off."""
 WAITS_S: Final = (0.01, 0.02, 0.05, *[0.1] * 300)
 """Pauses before a call is made although others, which it should wait for, have not ended."""
 
@@ -42,7 +46,7 @@ class RunLimits:
 
     def __enter__(self) -> "RunLimits":
         """Make the limits those of everything that is started from here."""
-        scope = Scope(self._guard.cover.allowances, self._guard)
+        scope = Scope(self._guard.cover.allowances, self._guard, self._guard.purse)
         self._tokens = SCOPE.set(scope), CURRENT_SWITCH.set(self._switch)
         return self
 
@@ -100,9 +104,9 @@ class RunLimits:
             await asyncio.sleep(pause_s)
         self._guard.safely(lambda: self._reserve(agent, tokens, alone=False))
 
-    def after_llm(self, response: Any) -> None:
+    def after_llm(self, agent: Any, response: Any) -> None:
         """Settle the call with what it used."""
-        self._guard.safely(lambda: self._after_llm(response))
+        self._guard.safely(lambda: self._after_llm(agent, response))
 
     def before_tool(self, context: Any, tool: Any) -> None:
         """Count a tool call; those of hosted kinds carry no arguments that could be compared."""
@@ -121,6 +125,7 @@ class RunLimits:
             asked,
             input_tokens=input_tokens,
             max_output_tokens=max_tokens(agent, self._config),
+            agent=clean_name(agent.name),
             turns=0 if self._is_nested else 1,
             alone=alone,
         )
@@ -131,10 +136,12 @@ class RunLimits:
         self._switch.names = {asked: call.model} if is_other else {}  # type: ignore[dict-item]
         return False
 
-    def _after_llm(self, response: Any) -> None:
+    def _after_llm(self, agent: Any, response: Any) -> None:
         call, self._call = self._call, None
         if call is not None:
-            self._guard.after_llm(call, self._forecast, fields.usage(response.usage))
+            cost = self._guard.after_llm(call, self._forecast, fields.usage(response.usage))
+            if not is_traced():
+                self._guard.report(call.model, clean_name(agent.name), cost)
 
     def _release(self) -> None:
         call, self._call = self._call, None
@@ -162,7 +169,7 @@ class GuardHooks(RunHooks[Any]):
 
     async def on_llm_end(self, context: Any, agent: Any, response: Any) -> None:
         """Settle."""
-        self._limits.after_llm(response)
+        self._limits.after_llm(agent, response)
         await self.inner.on_llm_end(context, agent, response)
 
     async def on_tool_start(self, context: Any, agent: Any, tool: Any) -> None:
@@ -207,6 +214,12 @@ def max_tokens(agent: Any, config: Any) -> int | None:
         if isinstance(found, int) and found > 0:
             return found
     return None
+
+
+def is_traced() -> bool:
+    """Whether spans tell of what is done here."""
+    trace = get_current_trace()
+    return trace is not None and trace.trace_id != UNTRACED
 
 
 def _fingerprint(context: Any, tool: Any) -> int | None:

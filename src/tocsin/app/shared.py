@@ -124,7 +124,7 @@ class SharedFamilies:
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
             if self._alive is None:
-                self._alive = _open_locked(self._own.with_suffix(".alive"))
+                self._alive = open_locked(self._own.with_suffix(".alive"))
             partial = self._own.with_suffix(f"{target.suffix}.part")
             partial.write_bytes(msgspec.msgpack.encode(content))
             partial.replace(target)
@@ -218,7 +218,7 @@ def _is_alive(path: Path) -> bool:
         return False
 
 
-def _open_locked(path: Path) -> int:
+def open_locked(path: Path) -> int:
     """Open a file and hold its lock until it is closed, at the latest by our end."""
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
@@ -235,7 +235,7 @@ def _is_gone(path: Path) -> bool:
     if not HAS_LOCKS or not path.exists():
         return False
     try:
-        os.close(_open_locked(path))
+        os.close(open_locked(path))
     except OSError:
         return False
     return True

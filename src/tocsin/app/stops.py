@@ -1,12 +1,14 @@
 """Which limits a run has: its workflow's, and those around it."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Final
 
 from agents.lifecycle import RunHooksBase
 from agents.tracing import get_current_trace
 
+from tocsin.app.budgets import Budgets
 from tocsin.app.run_guard import FAILURE, SCOPE, GuardRoom, RunGuard, Scope
 from tocsin.app.run_limits import GuardHooks, RunLimits
 from tocsin.errors import ConfigError
@@ -20,7 +22,9 @@ from tocsin.sources.agents_sdk.events import Emit, Ticket
 from tocsin.sources.agents_sdk.limiter import Limits, Unlimited
 from tocsin.sources.limit_exceeded import LimitExceeded
 
-__all__ = ["Stops", "check_stops"]
+__all__ = ["Stops", "check_stops", "watch_runner_with"]
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_WORKFLOW: Final = "Agent workflow"
 """What RunConfig says where nothing was said."""
@@ -29,8 +33,9 @@ DEFAULT_WORKFLOW: Final = "Agent workflow"
 class Stops:
     """Gives every run that has limits what enforces them, and leaves the others alone."""
 
-    def __init__(self, room: GuardRoom, emit: Emit) -> None:
+    def __init__(self, room: GuardRoom, emit: Emit, budgets: Budgets) -> None:
         self.room = room
+        self._budgets = budgets
         self._emit = emit
         self._stops: dict[str, StopLimits] = {}
         self._slas: dict[str, WorkflowSLA] = {}
@@ -49,13 +54,15 @@ class Stops:
 
     def enter(self, ticket: Ticket, kwargs: dict[str, Any]) -> AbstractContextManager[Limits]:
         """Begin a call of the runner; raises LimitExceeded and nothing else."""
-        if not self._stops and SCOPE.get() == NOWHERE:
+        if not self._stops and not self._budgets.is_open and SCOPE.get() == NOWHERE:
             return Unlimited(kwargs)
         try:
             return self._limits(ticket, kwargs) or Unlimited(kwargs)
         except Exception as error:  # noqa: BLE001 - nothing of ours may reach the user's agent
             self.room.failed(error)
-            if any(rules.on_failure == "closed" for rules in self._stops.values()):
+            if self._budgets.is_closed or any(
+                rules.on_failure == "closed" for rules in self._stops.values()
+            ):
                 raise LimitExceeded(Stop(UNKNOWN, FAILURE, 0.0, 0.0)) from None
             return Unlimited(kwargs)
 
@@ -66,21 +73,25 @@ class Stops:
         scope = SCOPE.get()
         if scope.guard is not None:
             return RunLimits(scope.guard, kwargs, is_nested=True)
-        guard = self._guard(ticket, kwargs, scope.allowances)
+        guard = self._guard(ticket, kwargs.get("run_config"), scope)
         return None if guard is None else RunLimits(guard, kwargs, is_nested=False)
 
-    def _guard(
-        self, ticket: Ticket, kwargs: dict[str, Any], around: tuple[Allowance, ...]
-    ) -> RunGuard | None:
-        workflow = workflow_name(kwargs.get("run_config"))
+    def _guard(self, ticket: Ticket, config: Any, scope: Scope) -> RunGuard | None:
+        workflow = workflow_name(config)
         rules = self._stops.get(workflow) or self._stops.get(ANY_WORKFLOW)
-        allowances = around
+        allowances, purse = scope.allowances, scope.purse
+        if purse is None:
+            ticket.tags = run_tags(config, self._budgets.tag_names)
+            purse = self._budgets.purse(workflow, ticket.tags)
         if rules is not None and rules.limits:
             own = Allowance(workflow, rules, self.room.clock.monotonic_ns())
-            allowances = (own, *around)
-        if not allowances:
+            allowances = (own, *allowances)
+        if not allowances and purse is None:
             return None
-        return RunGuard(self.room, workflow, allowances, emit=self._emit, ticket=ticket)
+        ticket.is_guarded = purse is not None
+        return RunGuard(
+            self.room, workflow, allowances, purse=purse, emit=self._emit, ticket=ticket
+        )
 
 
 NOWHERE: Final = Scope()
@@ -93,6 +104,18 @@ def workflow_name(config: Any) -> str:
         trace = get_current_trace()
         name = (clean_name(trace.name) if trace is not None else None) or name
     return name or DEFAULT_WORKFLOW
+
+
+def run_tags(config: Any, names: frozenset[str]) -> dict[str, str] | None:
+    """Tags of a run: of its own configuration, or else of the trace that it is part of."""
+    if not names:
+        return None
+    trace = get_current_trace()
+    around = fields.tags(fields.field(trace, "metadata"), fields.field(trace, "group_id"), names)
+    own = fields.tags(
+        fields.field(config, "trace_metadata"), fields.field(config, "group_id"), names
+    )
+    return {**(around or {}), **(own or {})} or None
 
 
 def check_stops(stops: Mapping[str, object], slas: Mapping[str, WorkflowSLA]) -> None:
@@ -120,3 +143,17 @@ def check_stops(stops: Mapping[str, object], slas: Mapping[str, WorkflowSLA]) ->
     ]
     if problems:
         raise ConfigError("; ".join(problems))
+
+
+def watch_runner_with(emit: Emit, stops: Stops) -> Callable[[], None] | None:
+    """Watch the SDK's runner and models; return what ends that.
+
+    None in an SDK of another shape, where runs are told by their spans alone.
+    """
+    try:
+        from tocsin.sources.agents_sdk.runner import RunnerWatch
+
+        return RunnerWatch(emit, stops).undo
+    except (ImportError, AttributeError, TypeError) as error:
+        logger.warning("the SDK's runner is not watched, its spans are: %s", error)
+        return None

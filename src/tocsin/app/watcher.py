@@ -1,53 +1,48 @@
 """All parts wired together: from the SDK's callbacks to metrics and alerts."""
 
-import logging
 import os
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
 
-from tocsin.app.alerts import AlertSink
+from tocsin.app.alerts import AlertSinks
+from tocsin.app.budgets import Budgets
 from tocsin.app.export import SpanExporter
 from tocsin.app.lifetimes import live_and_die_with_process
 from tocsin.app.metrics_server import MetricsServer
 from tocsin.app.pipeline import Pipeline
 from tocsin.app.queue import EventQueue
-from tocsin.app.run_guard import GuardRoom
+from tocsin.app.reader import EventReader
+from tocsin.app.run_guard import LEDGER, GuardRoom
 from tocsin.app.shared import SharedFamilies
-from tocsin.app.stops import Stops
+from tocsin.app.stops import Stops, watch_runner_with
 from tocsin.app.tariff import Tariff
 from tocsin.app.worker import Worker, left_s
 from tocsin.clock import SYSTEM_CLOCK
 from tocsin.errors import ConfigError
+from tocsin.guard.budget_account import BudgetRoom
+from tocsin.guard.budgets import Budget, check_budgets
 from tocsin.guard.limits import StopLimits
 from tocsin.meters import catalogue as m
-from tocsin.meters.cardinality import OTHER
-from tocsin.meters.catalogue import Metric
 from tocsin.meters.exposition import RegistryCollector
 from tocsin.meters.observer import Observer
 from tocsin.meters.record import Recorder
-from tocsin.meters.registry import Family, Registry
+from tocsin.meters.registry import Family, Readings, Registry
 from tocsin.pricing.catalogue import PriceBook
 from tocsin.quality.settings import OFF, Quality
 from tocsin.quality.watch import QualityWatch
 from tocsin.runs.limits import ANY_WORKFLOW, WorkflowSLA
-from tocsin.sources.agents_sdk.decode import Decoder, Malformed
-from tocsin.sources.agents_sdk.events import Emit, Event
+from tocsin.sources.agents_sdk.events import Event
 from tocsin.sources.agents_sdk.processor import EventProcessor
 
 __all__ = ["Watcher"]
 
-logger = logging.getLogger(__name__)
-
 EXIT_DEADLINE_S: Final = 2.0
 FLUSH_DEADLINE_S: Final = 5.0
 EXPIRE_EVERY_S: Final = 1.0
-MAX_REASONS: Final = 100
-"""Reasons of malformed events that are told apart; a program can make up exception types."""
 
 
 class Watcher:
@@ -84,19 +79,20 @@ class Watcher:
         self.exposed_in: list[CollectorRegistry] = []
         self.is_closed = False
         self.exporter: SpanExporter | None = None
-        self._sinks: list[AlertSink] = []
+        self._sinks = AlertSinks()
+        tariff = Tariff(self.prices)
+        self.budgets = Budgets(tariff, LEDGER, self._sinks.budget, is_shared=bool(self._shared))
         self._forget()
-        self.stops = Stops(GuardRoom(Tariff(self.prices), SYSTEM_CLOCK), self.emit)
-        self._unwatch_runner = _watch_runner(self.emit, self.stops) if watch_runner else None
+        self.stops = Stops(GuardRoom(tariff, SYSTEM_CLOCK), self.emit, self.budgets)
+        self._unwatch_runner = watch_runner_with(self.emit, self.stops) if watch_runner else None
         live_and_die_with_process(self)
 
     def _forget(self) -> None:
-        self._decoder = Decoder(open_ttl_ns=self._open_ttl_ns)
-        self._decoder.data_times = self.pipeline.quality.settings.data_times
-        self._events = 0
+        self.reader = EventReader(open_ttl_ns=self._open_ttl_ns)
+        self.reader.decoder.data_times = self.pipeline.quality.settings.data_times
+        self.reader.decoder.tag_names = self.budgets.tag_names
         self._exit_budget_s = EXIT_DEADLINE_S
         self._published: tuple[int, ...] = ()
-        self._malformed: Counter[str] = Counter()
         self._expire_at_s = 0.0
 
     def emit(self, event: Event) -> None:
@@ -125,7 +121,7 @@ class Watcher:
                 raise ConfigError(f"slas[{workflow!r}]: {sla!r} is not a tocsin.WorkflowSLA(…)")
         self.stops.add_slas(slas)
         if alert_service is not None:
-            self._add_sink(AlertSink(alert_service, slas))
+            self.pipeline.add_observer(self._sinks.add(alert_service, slas))
         self.pipeline.add_slas(slas)
         for workflow, sla in slas.items():
             if workflow != ANY_WORKFLOW:
@@ -140,11 +136,34 @@ class Watcher:
         if self._unwatch_runner is None:
             raise ConfigError("stops: runs can be stopped only with watch_runner=True")
         self.stops.add(stops)
-        if alert_service is not None:
-            self._add_sink(AlertSink(alert_service, {}))
+        self._alert(alert_service)
         for workflow, rules in stops.items():
             if workflow != ANY_WORKFLOW:
                 self._recorder.watch_limits(workflow, rules.limits, "stop")
+
+    def add_budgets(
+        self,
+        budgets: Sequence[Budget],
+        alert_service: Any = None,
+        *,
+        file: str | os.PathLike[str] | None = None,
+        rooms: Mapping[str, BudgetRoom] | None = None,
+    ) -> None:
+        """Keep budgets of what calls cost; tell the service, if there is one.
+
+        file: where spend outlives this process; with the first budgets only. rooms: what a server
+        grants, by budget, in place of the limit. Raises ConfigError also where the runner, which
+        alone can stop calls, is not watched.
+        """
+        check_budgets(budgets)
+        if self._unwatch_runner is None and any(budget.stop_at for budget in budgets):
+            raise ConfigError("budgets: calls can be stopped only with watch_runner=True")
+        self._alert(alert_service)
+        if budgets and not self.budgets.book.lines:
+            self.pipeline.add_observer(self.budgets)
+        self.budgets.add(budgets, rooms, file=file)
+        self.reader.decoder.tag_names = self.budgets.tag_names
+        self.worker.start()
 
     def watch_quality(self, quality: Quality | None) -> None:
         """Hold runs to other thresholds of quality; None: to none. Raises ConfigError."""
@@ -153,7 +172,7 @@ class Watcher:
         settings = OFF if quality is None else quality
         self.pipeline.quality = QualityWatch(settings)
         self._recorder.watch_signals(settings.signals)
-        self._decoder.data_times = settings.data_times
+        self.reader.decoder.data_times = settings.data_times
 
     def export(self, exporter: SpanExporter) -> None:
         """Send every span from now on to a server."""
@@ -172,6 +191,8 @@ class Watcher:
         False if time (5 s) ran out, or the server that it is exported to is away.
         """
         deadline_s = time.monotonic() + (FLUSH_DEADLINE_S if timeout_s is None else timeout_s)
+        self._published = ()
+        self.budgets.hurry()
         done = self.worker.flush(left_s(deadline_s))
         if self.exporter is not None:
             done = self.exporter.delivery.flush(left_s(deadline_s)) and done
@@ -194,10 +215,10 @@ class Watcher:
             self._unwatch_runner()
         deadline = time.monotonic() + (self._exit_budget_s if timeout_s is None else timeout_s)
         done = self.worker.close(deadline)
+        self.budgets.close()
         if self.exporter is not None:
             self.exporter.delivery.finish()
-        for sink in self._sinks:
-            sink.close(deadline)
+        self._sinks.close(deadline)
         if self.exporter is not None:
             self.exporter.delivery.close(deadline)
         if self._shared is not None:
@@ -214,12 +235,12 @@ class Watcher:
         """Start from nothing in a forked child; the parent goes on with what it had."""
         self._forget()
         self.pipeline.forget()
+        self.budgets.reset_after_fork()
         self.stops.room.reset_after_fork()
         self.queue.reset_after_fork()
         self.worker.reset_after_fork()
         self.registry.reset_after_fork()
-        for sink in self._sinks:
-            sink.reset_after_fork()
+        self._sinks.reset_after_fork()
         if self.exporter is not None:
             self.exporter.reset_after_fork()
         if self._shared is not None:
@@ -227,35 +248,25 @@ class Watcher:
         if self.server is not None:
             self.server.reset_after_fork()
 
-    def _add_sink(self, sink: AlertSink) -> None:
-        self._sinks.append(sink)
-        self.pipeline.add_observer(sink)
+    def _alert(self, service: Any) -> None:
+        """Tell a service of hard limits and budgets, unless it hears of them already."""
+        if service is not None and not self._sinks.has(service):
+            self.pipeline.add_observer(self._sinks.add(service, {}))
 
     def _process(self, event: Event) -> None:
-        self._events += 1
-        try:
-            record = self._decoder.decode(event)
-        except Malformed as reason:
-            self._count_malformed(str(reason))
-            return
-        except Exception as error:  # noqa: BLE001 - a span's fields may raise anything
-            self._count_malformed(type(error).__name__[:40])
-            return
+        record = self.reader.read(event)
         if record is not None:
             self.pipeline.feed(record)
 
-    def _count_malformed(self, reason: str) -> None:
-        is_room = reason in self._malformed or len(self._malformed) < MAX_REASONS
-        self._malformed[reason if is_room else OTHER] += 1
-
     def _tick(self) -> None:
         self.pipeline.sweep()
+        self.budgets.tick()
         if self.exporter is not None:
             self.exporter.delivery.tick()
         now_s = time.monotonic()
         if now_s >= self._expire_at_s:
             self._expire_at_s = now_s + EXPIRE_EVERY_S
-            self._decoder.expire(time.monotonic_ns())
+            self.reader.decoder.expire(time.monotonic_ns())
             if self.server is not None:
                 self.server.ensure()
         elif self._published == self._state():
@@ -265,46 +276,23 @@ class Watcher:
 
     def _state(self) -> tuple[int, ...]:
         """Changes with everything that a page of metrics shows."""
-        return self._events, self.queue.dropped, self.pipeline.tracker.open_count
+        return self.reader.events, self.queue.dropped, self.pipeline.tracker.open_count
 
     def _publish(self) -> None:
-        tracker = self.pipeline.tracker
-        spent = self.pipeline.spend.today(time.time_ns())
-        self._recorder.gauge_runs(tracker.open_runs, spent)
-        totals: dict[tuple[Metric, tuple[str, ...]], float] = {
-            (m.EVENTS, ()): self._events,
+        self._recorder.gauge_runs(self.pipeline.tracker.open_runs)
+        readings: Readings = {
             (m.EVENTS_DROPPED, ()): self.queue.dropped,
             (m.QUEUE_DEPTH, ()): len(self.queue),
-            (m.LATE_SPANS, ()): tracker.late_spans,
-            (m.LOST_RUNS, ("expired",)): tracker.expired_runs,
-            (m.LOST_RUNS, ("evicted",)): tracker.evicted_runs,
-            (m.UNTRACED_RUNS, ()): self._decoder.untraced_runs,
             (m.INTERNAL_ERRORS, ()): self.worker.errors,
+            **self.reader.totals(),
+            **self.pipeline.totals(),
+            **self._sinks.totals(),
             **self.stops.room.totals(),
-            (m.ALERTS_DROPPED, ()): sum(sink.dropped for sink in self._sinks),
+            **self.budgets.readings(),  # a budget named "all" replaces the sum of everything
+            **({} if self.exporter is None else self.exporter.delivery.totals()),
         }
-        totals[m.MALFORMED, ("unreadable fields",)] = self._decoder.unreadable_spans
-        for reason, count in self._malformed.items():
-            totals[m.MALFORMED, (reason,)] = count
-        errors = Counter(self.pipeline.sink_errors)
-        errors[AlertSink.sink] += sum(sink.failed for sink in self._sinks)
-        for sink_name, count in errors.items():
-            totals[m.SINK_ERRORS, (sink_name,)] = count
-        if self.exporter is not None:
-            totals |= self.exporter.delivery.totals()
         with self.registry.updating():
-            for (metric, labels), value in totals.items():
+            for (metric, labels), value in readings.items():
                 self.registry.set(metric, labels, value)
         if self._shared is not None:
             self._shared.publish(self.registry.collect)
-
-
-def _watch_runner(emit: Emit, stops: Stops) -> Callable[[], None] | None:
-    """Watch the SDK's runner and models; without them, in an SDK of another shape, spans tell."""
-    try:
-        from tocsin.sources.agents_sdk.runner import RunnerWatch
-
-        return RunnerWatch(emit, stops).undo
-    except (ImportError, AttributeError, TypeError) as error:
-        logger.warning("the SDK's runner is not watched, its spans are: %s", error)
-        return None

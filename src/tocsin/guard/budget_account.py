@@ -4,14 +4,13 @@ from decimal import Decimal
 from typing import Protocol
 
 from tocsin.clock import Clock
+from tocsin.errors import StoreError
 from tocsin.guard.account import ZERO, Amount, LimitedAccount, Need, Shortage
 from tocsin.guard.budgets import Budget
 from tocsin.guard.periods import Calendar, Period
+from tocsin.model.run import BUDGET_LIMIT
 
-__all__ = ["BUDGET_LIMIT", "BudgetAccount", "BudgetRoom", "OwnRoom"]
-
-BUDGET_LIMIT = "budget:"
-"""How the name of a limit begins that is a budget's: budget:team."""
+__all__ = ["BudgetAccount", "BudgetRoom", "OwnRoom"]
 
 
 class BudgetRoom(Protocol):
@@ -40,18 +39,25 @@ class BudgetRoom(Protocol):
 
 
 class OwnRoom:
-    """The whole budget but for what others have spent: earlier processes, or those beside it."""
+    """The whole budget but for what others have spent: earlier processes, or those beside it.
+
+    is_blind: what they have spent cannot be read; calls are then refused as where Tocsin fails.
+    """
 
     def __init__(self, stop_usd: Decimal) -> None:
         self.stop_usd = stop_usd
+        self.is_blind = False
         self._others: dict[Period, Decimal] = {}
 
     def others_spent(self, period: Period, usd: Decimal) -> None:
         """Learn what others have spent in a period, which takes the place of what was known."""
+        self.is_blind = False
         self._others = {period: usd}
 
     def granted_usd(self, period: Period) -> Decimal:
-        """Return what the others have left."""
+        """Return what the others have left. Raises StoreError where that is not to be known."""
+        if self.is_blind:
+            raise StoreError("what was spent of a budget before is not known: its file is unread")
         return self.stop_usd - self._others.get(period, ZERO)
 
     def ask(self, period: Period, total_usd: Decimal) -> bool:
@@ -76,6 +82,7 @@ class BudgetAccount(LimitedAccount):
         self._clock = clock
         self._calendar = Calendar(budget.per, budget.zone)
         self._period = self._calendar.period(clock.wall_ns())
+        self._heard_usd = ZERO
 
     def lacks(self, firm: Amount) -> Shortage | None:
         """Say that the amount is more than is left."""
@@ -105,22 +112,19 @@ class BudgetAccount(LimitedAccount):
         super().settle(held, used, likely)
         self.room.used(self._period, self.cost_usd, self.held_usd)
 
-    def heard(self, period: Period, spent_usd: Decimal) -> None:
-        """Learn from spans what this process has spent in a period, in calls of any kind.
-
-        Those that were reserved here are among them, some perhaps not settled yet; what is beyond
-        them was spent by calls that nobody reserved.
-        """
+    def heard(self, period: Period, usd: Decimal) -> None:
+        """Learn from spans what calls that nobody reserved have spent in a period so far."""
         self._refresh()
-        if period == self._period and spent_usd - self.held_usd > self.cost_usd:
-            self.cost_usd = spent_usd - self.held_usd
+        if period == self._period and usd != self._heard_usd:
+            self.cost_usd += usd - self._heard_usd
+            self._heard_usd = usd
             self.room.used(period, self.cost_usd, self.held_usd)
 
     def _refresh(self) -> None:
         now_ns = self._clock.wall_ns()
         if now_ns not in self._period:
             self._period = self._calendar.period(now_ns)
-            self.cost_usd = ZERO
+            self.cost_usd = self._heard_usd = ZERO
         self.limits["cost"] = self.room.granted_usd(self._period)
 
     def _shortage(self, limit: str, value: float | Decimal) -> Shortage:

@@ -11,14 +11,12 @@ import msgspec
 from tocsin.errors import ConfigError
 from tocsin.guard.periods import PERIODS, zone_of
 from tocsin.guard.quantities import parse_percentage, parse_usd
-from tocsin.model.label import clean_name
+from tocsin.model.label import clean_name, clean_tag
 
-__all__ = ["ALERT_AT", "GROUP_TAG", "NO_TAGS", "Budget", "Work", "check_budgets"]
+__all__ = ["ALERT_AT", "NO_TAGS", "Budget", "Work", "check_budgets"]
 
 ALERT_AT: Final = (Decimal("0.5"), Decimal("0.8"), Decimal(1))
 NO_TAGS: Final[Mapping[str, str]] = {}
-GROUP_TAG: Final = "group_id"
-"""Tag that every trace with a group id (a conversation) has."""
 FAILURE_MODES: Final = ("open", "closed")
 
 
@@ -78,13 +76,18 @@ class Budget:
         """Its time zone."""
         return zone_of(self.timezone) or UTC
 
+    def concerns(self, workflow: str, tags: Mapping[str, str]) -> bool:
+        """Whether calls of a run, at least of some models or agents, count into this budget."""
+        return (not self.workflow or workflow in self.workflow) and all(
+            tags.get(tag) == value for tag, value in self.tags.items()
+        )
+
     def covers(self, work: Work) -> bool:
         """Whether a call counts into this budget."""
         return (
-            (not self.workflow or work.workflow in self.workflow)
+            self.concerns(work.workflow, work.tags)
             and (not self.model or work.model in self.model)
             and (not self.agent or work.agent in self.agent)
-            and all(work.tags.get(tag) == value for tag, value in self.tags.items())
         )
 
     def _identify(self) -> list[str]:
@@ -179,18 +182,11 @@ def parse_tags(value: object) -> dict[str, str] | None:
     """Return tags with their values as text; None where they are not tags."""
     if not isinstance(value, Mapping):
         return None
-    tags = {name: tag_value(found) for name, found in value.items() if is_name(name)}
+    tags = {name: clean_tag(found) for name, found in value.items() if is_name(name)}
     if len(tags) < len(value):
         return None
     found = {name: text for name, text in tags.items() if text is not None}
     return found if len(found) == len(tags) else None
-
-
-def tag_value(value: object) -> str | None:
-    """Return a tag's value as text: metadata may hold numbers; None for what is neither."""
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        return None
-    return clean_name(str(value))
 
 
 def is_name(value: object) -> bool:

@@ -1,8 +1,8 @@
 """All that a call is held to: its run's limits, those around it, and shared accounts."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import msgspec
 
@@ -11,7 +11,7 @@ from tocsin.guard.account import Account, Amount, Hold, Ledger, Need, Shortage
 from tocsin.guard.allowance import Allowance, Notice
 from tocsin.guard.estimate import Expected, Forecast
 
-__all__ = ["Call", "Cover", "Tariff"]
+__all__ = ["AccountsOf", "Call", "Cover", "Tariff"]
 
 
 class Tariff(Protocol):
@@ -20,6 +20,9 @@ class Tariff(Protocol):
     def cost_usd(self, model: str | None, input_tokens: int, output_tokens: int) -> Decimal | None:
         """Price of a call; None where the model has none."""
         ...
+
+
+AccountsOf: TypeAlias = Callable[[str | None, str | None], Sequence[Account]]
 
 
 class Call(msgspec.Struct):
@@ -35,9 +38,10 @@ class Cover:
     """Decides for one run, or one Guard, whether its next step may be taken.
 
     Thread-safe; several covers may share allowances and accounts. `allowances` are the limits of
-    the run and of every `with tocsin.limit(...)` around it; `accounts` is anything else that calls
-    are reserved against, such as a budget. Once a step is refused, every later one is, for the
-    same reason: a run may catch what stopped it, but not go on.
+    the run and of every `with tocsin.limit(...)` around it; `accounts` gives whatever else a call
+    is reserved against, such as budgets, by the names of its model and its agent. Once a step is
+    refused, every later one is, for the same reason: a run may catch what stopped it, but not go
+    on.
     """
 
     def __init__(
@@ -47,15 +51,15 @@ class Cover:
         ledger: Ledger,
         clock: Clock,
         tariff: Tariff,
-        accounts: Sequence[Account] = (),
+        accounts: AccountsOf | None = None,
     ) -> None:
         self.allowances = tuple(allowances)
-        self._accounts: tuple[Account, ...] = (*self.allowances, *accounts)
+        self._accounts = accounts
         self._ledger = ledger
         self._clock = clock
         self._tariff = tariff
         self.stopped: Shortage | None = None
-        self.counts_cost = bool(accounts) or any("cost" in one.limits for one in allowances)
+        self.counts_cost = accounts is not None or any("cost" in one.limits for one in allowances)
 
     def check(self) -> Shortage | None:
         """Say why the run has to stop; None while it may go on."""
@@ -69,6 +73,7 @@ class Cover:
         *,
         input_tokens: int,
         max_output_tokens: int | None = None,
+        agent: str | None = None,
         turns: int = 1,
         alone: bool = False,
     ) -> Call | Shortage | None:
@@ -84,7 +89,8 @@ class Cover:
             model = self._replacement(model)
         expected = forecast.expect(model, input_tokens, max_output_tokens)
         need = self._need(model, expected, turns)
-        hold = self._ledger.reserve(self._accounts, need, alone=alone)
+        accounts = () if self._accounts is None else self._accounts(model, agent)
+        hold = self._ledger.reserve((*self.allowances, *accounts), need, alone=alone)
         if isinstance(hold, Shortage):
             self.stopped = hold
         return Call(hold, model, expected, notices) if isinstance(hold, Hold) else hold

@@ -103,7 +103,10 @@ class Forecast:
             if self._longest is None:
                 likely_input += int(habit.unseen_tokens)
         if bound is not None:
-            return Expected(input_tokens, bound, likely_input, bound)
+            # Of a model that has not answered yet, it is not known what it reads beyond the text.
+            return Expected(
+                input_tokens, bound, likely_input, bound, 1.0 if self._longest else doubt
+            )
         return Expected(input_tokens, 0, likely_input, likely_output, doubt)
 
     def ended(

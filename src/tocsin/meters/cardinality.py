@@ -16,9 +16,9 @@ is bounded."""
 
 BOUNDED: Final = frozenset(
     {"outcome", "error", "direction", "detail", "cost_type", "limit", "action", "reason", "label"}
-    | {"protocol", "signal", "code"}
+    | {"protocol", "signal", "code", "budget", "estimate", "event"}
 )
-"""Labels whose values are a closed set of our own."""
+"""Labels whose values are a closed set of our own, or of the configuration."""
 
 
 class CardinalityGuard:

@@ -191,7 +191,38 @@ SLA_BREACHES = _counter(
 BUDGET_SPENT = _gauge(
     "agent_budget_spent_dollars",
     "budget",
-    "Spent since the budget's period began (all: this calendar day, UTC), in US dollars.",
+    "Spent since the budget's period began (all: this calendar day, UTC), in US dollars; none "
+    "where calls were made and not one of them has a price.",
+)
+BUDGET_LIMIT = _gauge(
+    "agent_budget_limit_dollars", "budget", "The budget's limit per period, in US dollars.", "max"
+)
+BUDGET_FORECAST = _gauge(
+    "agent_budget_forecast_dollars",
+    "budget estimate",
+    "What the budget's period will come to in US dollars: at the current pace (pace), or if it "
+    "goes on as in the last 24 hours (yesterday); none while that is unknown.",
+)
+BUDGET_UNPRICED = _counter(
+    "agent_budget_unpriced_calls_total",
+    "budget",
+    "LLM calls whose cost is unknown, for lack of a price or of usage, and in no budget's sum.",
+)
+BUDGET_EVENTS = _counter(
+    "agent_budget_events_total",
+    "budget event",
+    "What was told of a budget, once per period: alert:0.8, forecast, stop (docs/budgets.md).",
+)
+BUDGET_WITHOUT_PRICE = _gauge(
+    "tocsin_budget_without_price",
+    "budget",
+    "Whether (1) a budget is for models of which none has a price: nothing counts into it.",
+    "max",
+)
+BUDGET_FILE_ERRORS = _counter(
+    "tocsin_budget_file_errors_total",
+    "reason",
+    "Failed uses of the budgets' file: locked, damaged or unavailable; spend stays in memory.",
 )
 CONVERSATION_TURNS = _histogram(
     "agent_conversation_turns",

@@ -1,7 +1,6 @@
 """Spans and runs -> the catalogue's metrics."""
 
 from collections.abc import Iterable
-from decimal import Decimal
 
 from tocsin.meters import catalogue as m
 from tocsin.meters.registry import Registry
@@ -95,10 +94,9 @@ class Recorder:
             for limit in limits:
                 self._registry.add(m.SLA_BREACHES, (workflow, limit, action), 0)
 
-    def gauge_runs(self, runs: Iterable[Run], spent_today_usd: Decimal) -> None:
-        """Show which runs are going on, by workflow, and what was spent today."""
+    def gauge_runs(self, runs: Iterable[Run]) -> None:
+        """Show which runs are going on, by workflow."""
         with self._registry.updating():
-            self._registry.set(m.BUDGET_SPENT, ("all",), spent_today_usd)
             groups: dict[tuple[str, ...], list[Run]] = {
                 labels: [] for labels in self._registry.labels_of(m.ACTIVE_RUNS)
             }

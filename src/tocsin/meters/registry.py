@@ -12,7 +12,7 @@ import msgspec
 from tocsin.meters.cardinality import CardinalityGuard
 from tocsin.meters.catalogue import LABEL_OVERFLOWS, Metric
 
-__all__ = ["Amount", "Distribution", "Family", "Labels", "Registry"]
+__all__ = ["Amount", "Distribution", "Family", "Labels", "Readings", "Registry"]
 
 Amount: TypeAlias = int | float | Decimal
 
@@ -25,6 +25,8 @@ class Distribution(msgspec.Struct):
 
 
 Labels: TypeAlias = tuple[str, ...]
+Readings: TypeAlias = dict[tuple[Metric, Labels], Amount | None]
+"""Values to set, by metric and labels; None where a gauge is not known."""
 
 
 class Family(msgspec.Struct, frozen=True):
@@ -64,9 +66,12 @@ class Registry:
             value = series.get(labels, 0)
         series[labels] = value + amount  # type: ignore[operator]
 
-    def set(self, metric: Metric, labels: Labels, value: Amount) -> None:
-        """Set a gauge, or a counter that is kept elsewhere."""
+    def set(self, metric: Metric, labels: Labels, value: Amount | None) -> None:
+        """Set a gauge, or a counter that is kept elsewhere; None takes a gauge's series away."""
         series = self._numbers[metric]
+        if value is None:
+            series.pop(labels, None)
+            return
         if labels not in series:
             labels = self._guard.fold(metric.labels, labels)
         series[labels] = value

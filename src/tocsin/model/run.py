@@ -8,7 +8,7 @@ import msgspec
 
 from tocsin.model.label import UNKNOWN
 
-__all__ = ["Breach", "Contributor", "Outcome", "Run", "RunIdentity", "Stop"]
+__all__ = ["BUDGET_LIMIT", "Breach", "Contributor", "Outcome", "Run", "RunIdentity", "Stop"]
 
 
 class Outcome(StrEnum):
@@ -37,6 +37,10 @@ class Run(msgspec.Struct, kw_only=True):
     started_ns: int
     started_mono_ns: int
     conversation_id: str | None = None
+    tags: dict[str, str] | None = None
+    """Those that budgets name; None where the run has none of them."""
+    is_guarded: bool = False
+    """Its calls are reserved before they are made."""
     ended_ns: int | None = None
     outcome: Outcome | None = None
     llm_calls: int = 0
@@ -197,10 +201,16 @@ def stop_sentence(workflow: str, limit: str, value: str, threshold: str) -> str:
     """Say that a run was stopped and why; amounts as they are written."""
     if limit == "failure":
         return f"{workflow}: stopped, because Tocsin failed to check its limits"
+    if limit.startswith(BUDGET_LIMIT):
+        name = limit.removeprefix(BUDGET_LIMIT)
+        return f"{workflow}: stopped at {value}, over the {threshold} of budget {name}"
     return f"{workflow}: stopped at {value}, over the limit of {threshold}"
 
 
-SUBJECTS = {"first_token": "first token after "}
+BUDGET_LIMIT: Final = "budget:"
+"""How the name of a limit begins that is a budget's: budget:team."""
+
+SUBJECTS: Final = {"first_token": "first token after "}
 
 
 def format_amounts(limit: str, value: float, threshold: float) -> tuple[str, str]:
@@ -217,7 +227,7 @@ def format_amount(limit: str, value: float, digits: int = 1) -> str:
 
     digits: after the point, of seconds; money has one more from a dollar on, three more below.
     """
-    match limit:
+    match "cost" if limit.startswith(BUDGET_LIMIT) else limit:
         case "latency" | "first_token":
             if value < 1:
                 return f"{value * 1000:.{digits - 1}f} ms"

@@ -102,6 +102,10 @@ class SpanStart(msgspec.Struct, frozen=True, kw_only=True):
     started_ns: int
     started_mono_ns: int
     conversation_id: str | None = None
+    tags: dict[str, str] | None = None
+    """Tags for the run, should this span turn out to be a run's root: those that budgets name."""
+    is_guarded: bool = False
+    """The run's calls are reserved before they are made, as budgets must know."""
     reports_end: bool = False
     """The source watches the run's caller too: a `RunEnd` will follow the root's end."""
 
@@ -215,6 +219,12 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     workflow: str
     run_id: str | None = None
     """None where no run is known that it could belong to."""
+    agent: str | None = None
+    """The innermost agent that it was done for, where that is known."""
+    tags: dict[str, str] | None = None
+    """Of its run: those that budgets name."""
+    is_guarded: bool = False
+    """A call that was reserved before it was made."""
     provider: str | None = None
     cost: Cost | None = None
     nested: bool = False

@@ -21,17 +21,18 @@ class DailySpend:
 
     def __init__(self, zone: tzinfo = UTC) -> None:
         self._zone = zone
-        self._days: dict[date, Decimal] = {}
+        self._days: dict[date, Decimal | None] = {}
 
-    def add(self, cost_usd: Decimal, at_ns: int) -> None:
-        """Add a cost that arose at a wall-clock time."""
+    def add(self, cost_usd: Decimal | None, at_ns: int) -> None:
+        """Add a call that ended at a wall-clock time; None: what it cost is not known."""
         day = self._day(at_ns)
-        self._days[day] = self._days.pop(day, Decimal(0)) + cost_usd
+        before = self._days.pop(day, None)
+        self._days[day] = before if cost_usd is None else (before or Decimal(0)) + cost_usd
         if len(self._days) > MAX_DAYS:
             del self._days[next(iter(self._days))]  # without a new cost for longest
 
-    def today(self, now_ns: int) -> Decimal:
-        """USD spent on the day of `now_ns`."""
+    def today(self, now_ns: int) -> Decimal | None:
+        """USD spent on the day of `now_ns`; None where of no call the cost is known."""
         return self._days.get(self._day(now_ns), Decimal(0))
 
     def _day(self, at_ns: int) -> date:

@@ -3,59 +3,18 @@
 from collections import OrderedDict
 from typing import Final
 
-import msgspec
-
 from tocsin.model.label import UNKNOWN
 from tocsin.model.run import Outcome, Run
 from tocsin.model.span import Cost, ErrorClass, Kind, RunEnd, Span, SpanStart, TraceEnd
+from tocsin.runs.open_run import LastRun, Member, OpenRun, Placement
 from tocsin.runs.outcome import derive_outcome
 from tocsin.runs.retries import RetryWatch
 
-__all__ = ["OpenRun", "Placement", "Tracker", "fold_call"]
+__all__ = ["Tracker", "fold_call"]
 
 MAX_CLOSED_TRACES: Final = 10_000
 WORK: Final = frozenset({Kind.LLM, Kind.TOOL, Kind.HANDOFF, Kind.GUARDRAIL})
 NS_PER_S: Final = 1_000_000_000
-
-
-class OpenRun(msgspec.Struct):
-    """A run in progress, and what will be needed to close it."""
-
-    run: Run
-    root_id: str
-    spans_trace: bool
-    """There is no root span of kind RUN: all agents of the trace together are the run."""
-    last_event_mono_ns: int
-    retries: RetryWatch
-    open_spans: dict[str, "Member"]
-    signals: set[Outcome]
-    last_call_failed: bool = False
-    reports_end: bool = False
-    reported: Outcome | None = None
-    caller_done: bool = False
-    root_ended: bool = False
-    close_at_mono_ns: int | None = None
-    rollup: Span | None = None
-
-
-class Member(msgspec.Struct, frozen=True):
-    """An open span's place: its run, and what it is inside of."""
-
-    opened: OpenRun
-    kind: Kind
-    nested: bool
-    """In a run within the run."""
-    in_tool: bool = False
-    """A tool started it, and may leave it behind."""
-
-
-class Placement(msgspec.Struct, frozen=True):
-    """Where a finished span belongs. opened is None for a span that came after its run."""
-
-    opened: OpenRun | None
-    workflow: str
-    nested: bool = False
-    run_id: str | None = None
 
 
 class Tracker:
@@ -80,7 +39,7 @@ class Tracker:
         self._open: OrderedDict[str, OpenRun] = OrderedDict()
         self._members: dict[str, Member] = {}
         self._by_trace: dict[str, list[OpenRun]] = {}
-        self._closed_traces: OrderedDict[str, tuple[str, str]] = OrderedDict()
+        self._closed_traces: OrderedDict[str, LastRun] = OrderedDict()
         self._finished: list[tuple[Run, Span | None]] = []
         self.late_spans = 0
         self.expired_runs = 0
@@ -109,11 +68,12 @@ class Tracker:
             opened = self._open_run(start)
             if opened is None:
                 return None, False
-            self._join(start, Member(opened, start.kind, nested=False))
+            self._join(start, Member(opened, start.kind, nested=False, agent=_agent(start, None)))
             return opened.run, True
         in_tool = parent.kind is Kind.TOOL
         nested = parent.nested or start.kind is Kind.RUN or (start.kind is Kind.AGENT and in_tool)
-        self._join(start, Member(parent.opened, start.kind, nested, in_tool))
+        agent = _agent(start, parent.agent)
+        self._join(start, Member(parent.opened, start.kind, nested, in_tool, agent))
         return parent.opened.run, False
 
     def end(self, span: Span, now_mono_ns: int) -> Placement:
@@ -126,7 +86,10 @@ class Tracker:
         opened.last_event_mono_ns = now_mono_ns
         if not member.nested:
             self._note(opened, span)
-        return Placement(opened, opened.run.workflow, member.nested, opened.run.run_id)
+        run = opened.run
+        return Placement(
+            opened, run.workflow, member.nested, run.run_id, member.agent, run.tags, run.is_guarded
+        )
 
     def fold(self, placement: Placement, span: Span, cost: Cost | None, now_mono_ns: int) -> None:
         """Add a finished span to its run's totals; close the run if the span is its root."""
@@ -183,13 +146,13 @@ class Tracker:
 
     def workflow_of(self, trace_id: str) -> str:
         """Workflow of a trace's last run, open or closed; "unknown" where there was none."""
-        return self._last_run(trace_id)[0]
+        return self._last_run(trace_id).workflow
 
-    def _last_run(self, trace_id: str) -> tuple[str, str | None]:
+    def _last_run(self, trace_id: str) -> LastRun:
         runs = self._by_trace.get(trace_id)
         if runs:
-            return runs[-1].run.workflow, runs[-1].run.run_id
-        return self._closed_traces.get(trace_id, (UNKNOWN, None))
+            return LastRun.of(runs[-1].run)
+        return self._closed_traces.get(trace_id, LastRun(UNKNOWN, None, None))
 
     def _adopt(self, start: SpanStart) -> Member | None:
         """Find a run for a span whose parent is not open: its trace's only one."""
@@ -212,6 +175,8 @@ class Tracker:
             started_ns=start.started_ns,
             started_mono_ns=start.started_mono_ns,
             conversation_id=start.conversation_id,
+            tags=start.tags,
+            is_guarded=start.is_guarded,
         )
         opened = OpenRun(
             run=run,
@@ -247,13 +212,11 @@ class Tracker:
     def _place_unstarted(self, span: Span) -> Placement:
         """Place a span whose start was dropped, or whose run is over."""
         runs = self._by_trace.get(span.trace_id, ())
-        if len(runs) == 1:
-            run = runs[0].run
-            return Placement(runs[0], run.workflow, nested=True, run_id=run.run_id)
-        if span.trace_id in self._closed_traces:
+        opened = runs[0] if len(runs) == 1 else None
+        if opened is None and span.trace_id in self._closed_traces:
             self.late_spans += 1
-        workflow, run_id = self._last_run(span.trace_id)
-        return Placement(None, workflow, run_id=run_id)
+        last = self._last_run(span.trace_id)
+        return Placement(opened, nested=opened is not None, **last._asdict())
 
     def _end_root(self, opened: OpenRun, now_mono_ns: int) -> None:
         opened.root_ended = True
@@ -281,12 +244,16 @@ class Tracker:
             opened.signals.add(Outcome.ERROR)
         for span_id in opened.open_spans:
             self._members.pop(span_id, None)
-        self._closed_traces[run.trace_id] = run.workflow, run.run_id
+        self._closed_traces[run.trace_id] = LastRun.of(run)
         if len(self._closed_traces) > MAX_CLOSED_TRACES:
             self._closed_traces.popitem(last=False)
         run.outcome = derive_outcome(opened.reported, opened.signals, work_left_open=work_left_open)
         run.turns = run.turns or run.llm_calls
         self._finished.append((run, opened.rollup))
+
+
+def _agent(start: SpanStart, around: str | None) -> str | None:
+    return start.name if start.kind is Kind.AGENT else around
 
 
 def fold_call(run: Run, span: Span, cost: Cost | None) -> None:

@@ -113,8 +113,9 @@ class RunCounter:
             observer.run_started(folded.run)
 
     def _span_ended(self, observation: Observation) -> None:
-        if observation.cost is not None:
-            self.spend.add(observation.cost.total, observation.span.ended_ns)
+        cost = observation.cost
+        if cost is not None or observation.span.usage is not None:
+            self.spend.add(None if cost is None else cost.total, observation.span.ended_ns)
         for observer in self._observers:
             observer.span_ended(observation)
 

@@ -215,7 +215,7 @@ class TraceSink:
 
     def _publish(self) -> None:
         book = self._book
-        totals: dict[tuple[m.Metric, tuple[str, ...]], Amount] = {
+        totals: dict[tuple[m.Metric, tuple[str, ...]], Amount | None] = {
             (m.LATE_SPANS, ()): book.late_spans,
             (m.OTLP_DUPLICATES, ()): book.duplicates,
             (m.OTLP_SPILLED, ()): book.spilled_traces,

@@ -22,9 +22,10 @@ Pair: TypeAlias = tuple[str, "str | bool | int | float | None"]
 HEX: Final = frozenset("0123456789abcdef")
 CALLS: Final = frozenset({Kind.LLM, Kind.EMBEDDING})
 INTERNAL, CLIENT, ERROR = 1, 3, 2
+AGENT: Final = "gen_ai.agent.name"
 NAMED_BY: Final = {
-    Kind.AGENT: "gen_ai.agent.name",
-    Kind.STEP: "gen_ai.agent.name",
+    Kind.AGENT: AGENT,
+    Kind.STEP: AGENT,
     Kind.TOOL: "gen_ai.tool.name",
 }
 
@@ -124,6 +125,7 @@ def _work(observation: Observation) -> Iterator[Pair]:
         case Kind.STEP:
             yield t.NESTED, observation.nested or None
         case Kind.TOOL:
+            yield AGENT, observation.agent
             yield t.ARGUMENTS, span.arguments
             yield t.RETRY, observation.retry or None
         case Kind.HANDOFF:
@@ -135,6 +137,7 @@ def _work(observation: Observation) -> Iterator[Pair]:
 
 def _call(observation: Observation) -> Iterator[Pair]:
     span, usage = observation.span, observation.span.usage
+    yield AGENT, observation.agent
     yield "gen_ai.provider.name", observation.provider
     yield "gen_ai.request.model", span.model
     yield "gen_ai.response.model", span.response_model

@@ -4,7 +4,7 @@ import sys
 from collections import OrderedDict
 from collections.abc import Mapping
 from time import time_ns
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -52,6 +52,17 @@ class OpenSpan(msgspec.Struct):
     first_token_mono_ns: int | None = None
 
 
+class Traced(NamedTuple):
+    """What is known of a trace."""
+
+    name: str | None = None
+    group_id: str | None = None
+    tags: dict[str, str] | None = None
+
+
+UNTRACED: Final = Traced()
+
+
 class Decoder:
     """Remembers open spans and traces, both bounded, and turns ends into spans.
 
@@ -62,9 +73,11 @@ class Decoder:
     def __init__(self, *, open_ttl_ns: int) -> None:
         self._open: OrderedDict[str, OpenSpan] = OrderedDict()
         self._closed: OrderedDict[str, None] = OrderedDict()
-        self._traces: OrderedDict[str, tuple[str | None, str | None]] = OrderedDict()
+        self._traces: OrderedDict[str, Traced] = OrderedDict()
         self._open_ttl_ns = open_ttl_ns
         self.data_times: DataTimes = {}
+        self.tag_names: frozenset[str] = frozenset()
+        """Tags of traces and runs that are kept; all others are not even looked at."""
         self.unreadable_spans = 0
         """Spans of which nothing is known but that they ended."""
         self.untraced_runs = 0
@@ -105,7 +118,10 @@ class Decoder:
     def _trace_start(self, trace: Any) -> None:
         name = clean_name(trace.name)
         group = fields.identifier(getattr(trace, "group_id", None))
-        _put(self._traces, _trace_id(trace), (name, group), MAX_TRACES)
+        tags = None
+        if self.tag_names:
+            tags = fields.tags(getattr(trace, "metadata", None), group, self.tag_names)
+        _put(self._traces, _trace_id(trace), Traced(name, group, tags), MAX_TRACES)
 
     def _run_end(self, ticket: Ticket, outcome: Outcome | None) -> RunEnd | None:
         if ticket.span_id is None:
@@ -135,7 +151,9 @@ class Decoder:
         is_root = kind in (Kind.RUN, Kind.AGENT) and ticket is not None and ticket.span_id is None
         if is_root and ticket is not None:
             ticket.span_id, ticket.trace_id = span_id, trace_id
-        trace_name, conversation_id = self._traces.get(trace_id, (None, None))
+        trace_name, conversation_id, tags = self._traces.get(trace_id, UNTRACED)
+        if is_root and ticket is not None and ticket.tags:
+            tags = {**(tags or {}), **ticket.tags}
         name = _name(kind, data, trace_name)
         return SpanStart(
             trace_id=trace_id,
@@ -147,6 +165,8 @@ class Decoder:
             started_ns=started_ns,
             started_mono_ns=at_ns,
             conversation_id=conversation_id,
+            tags=tags,
+            is_guarded=is_root and ticket is not None and ticket.is_guarded,
             reports_end=is_root,
         )
 
@@ -159,7 +179,7 @@ class Decoder:
         started_ns, ended_ns = _times(span, known, at_ns)
         data = span.span_data
         kind = KINDS.get(data.type, Kind.OTHER)
-        trace_name = self._traces.get(trace_id, (None, None))[0]
+        trace_name = self._traces.get(trace_id, UNTRACED).name
         return Span(
             trace_id=trace_id,
             span_id=span_id,

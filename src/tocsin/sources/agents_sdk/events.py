@@ -59,6 +59,10 @@ class Ticket(msgspec.Struct):
 
     span_id: str | None = None
     trace_id: str | None = None
+    tags: dict[str, str] | None = None
+    """Tags of the run that budgets ask for, where its caller gave them."""
+    is_guarded: bool = False
+    """The run's calls are reserved before they are made."""
 
 
 def ignore(event: Event) -> None:

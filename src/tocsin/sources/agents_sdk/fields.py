@@ -1,12 +1,13 @@
 """Read fields of the SDK's span objects, which may hold anything at all."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from hashlib import blake2b
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
+from tocsin.model.label import GROUP_TAG, clean_tag
 from tocsin.model.span import ErrorClass, Usage
 from tocsin.sources.error_class import classify_text
 
@@ -17,6 +18,7 @@ __all__ = [
     "error_text",
     "field",
     "identifier",
+    "tags",
     "text",
     "timestamp_ns",
     "tool_error",
@@ -51,6 +53,16 @@ def identifier(value: object) -> str | None:
     if isinstance(value, str) and 0 < len(value) <= MAX_ID and value.isprintable():
         return value
     return None
+
+
+def tags(metadata: object, group_id: object, names: Collection[str]) -> dict[str, str] | None:
+    """Values of the tags that are asked for, in a trace's metadata; None where it has none."""
+    found = {
+        name: clean_tag(field(metadata, name)) for name in names if isinstance(metadata, Mapping)
+    }
+    if GROUP_TAG in names:
+        found[GROUP_TAG] = clean_tag(group_id) or found.get(GROUP_TAG)
+    return {name: value for name, value in found.items() if value is not None} or None
 
 
 def endpoint(value: object) -> str | None:

@@ -48,8 +48,10 @@ def add_own(reading: Reading, fields: dict[str, Any], kind: Kind) -> None:
     fields["attributes"] = _run(reading)
     match kind:
         case Kind.LLM | Kind.EMBEDDING:
+            fields["agent"] = _name(reading, "gen_ai.agent.name")
             _add_call(reading, fields)
         case Kind.TOOL:
+            fields["agent"] = _name(reading, "gen_ai.agent.name")
             arguments = _once(reading, t.ARGUMENTS)
             fields["arguments"] = arguments if type(arguments) is int else None
             fields["is_retry"] = _value(reading, t.RETRY) is True

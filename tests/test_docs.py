@@ -15,7 +15,7 @@ from tocsin.app.watcher import Watcher
 from tocsin.lab.fake_llm import FakeLLM
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("README.md", "docs/agents-sdk.md", "docs/quality.md", "docs/budgets.md")
+PAGES = ("README.md", "docs/agents-sdk.md", "docs/quality.md", "docs/slas.md", "docs/budgets.md")
 RUNS: dict[str, dict[str, int]] = {
     "docs/agents-sdk.md": {"customer-support": 2, "billing": 2},
     "docs/budgets.md": {"support": 3},

@@ -112,7 +112,7 @@ def test_an_account_adds_calls_that_nobody_reserved_to_those_it_has_settled() ->
 
 def test_reports_of_guards_count_and_their_accounts_know_them_already() -> None:
     till = Till(Budget("team", limit=1, stop_at=1))
-    till.budgets.report(Work("w", "m"), Decimal("0.5"))
+    till.budgets.report(Work("w", "m"), Decimal("0.5"), is_guarded=True)
     till.tick()
 
     assert {("team",): Decimal("0.5")} == till.shown(m.BUDGET_SPENT)

@@ -13,22 +13,23 @@ OPTIONS = ("--listen", "--otlp-http", "--otlp-grpc")
 class ServerProcess:
     """A started server; `start` ends it with the test if nobody did.
 
-    ports: of HTTP, OTLP/HTTP and OTLP/gRPC; 0 is any free one. is_awaited: until it listens.
-    config: its tocsin.yaml.
+    more: options of the command. ports: of HTTP, OTLP/HTTP and OTLP/gRPC; 0 is any free one.
+    is_awaited: until it listens.
     """
 
     def __init__(
         self,
         start: Start,
         data: Path,
-        *,
+        *more: str,
         ports: Sequence[int] = (0, 0, 0),
         is_awaited: bool = True,
         config: Path | None = None,
     ) -> None:
         self.data = data
         listen = [f"{o}=127.0.0.1:{port}" for o, port in zip(OPTIONS, ports, strict=True)]
-        more = [] if config is None else [f"--config={config}"]
+        if config is not None:
+            more = (*more, f"--config={config}")
         command = [sys.executable, "-m", "tocsin", "serve", f"--data={data}", *listen, *more]
         self.program: Program = start(command=command)
         if is_awaited:

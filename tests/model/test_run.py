@@ -1,10 +1,11 @@
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
 from tests.fakes.clock import NOON_NS
 from tests.fakes.spans import run
-from tocsin.model.run import Breach
+from tocsin.model.run import Breach, Contributor
 
 
 def breach(limit: str, value: float, threshold: float, *, in_flight: bool = False) -> Breach:
@@ -78,3 +79,52 @@ CLOSE = [
 @pytest.mark.parametrize(("found", "expected"), CLOSE)
 def test_value_and_limit_are_told_apart(found: Breach, expected: str) -> None:
     assert f"support: {expected} (run span_1)" == found.message
+
+
+PARTS = (
+    Contributor("model", "gpt-4.1", "billing", 71, 0.71),
+    Contributor("model", "gpt-4.1", "refunds", 15, 0.15),
+    Contributor("tool", "search", "billing", 7, 0.07),
+    Contributor("agent", "billing", None, 4, 0.04),
+    Contributor("others", "others", None, 3, 0.03),
+)
+
+
+def breach_of_parts(**fields: Any) -> Breach:
+    found: dict[str, Any] = {
+        "run_id": "r1",
+        "trace_id": "t1",
+        "workflow": "support",
+        "limit": "tokens",
+        "value": 8412,
+        "threshold": 8000,
+        "severity": "warning",
+        "in_flight": True,
+        "contributors": PARTS,
+    }
+    return Breach(**(found | fields))
+
+
+def test_a_breach_says_what_has_taken_most() -> None:
+    expected = (
+        "support: 8,412 tokens so far, over the limit of 8,000 tokens;"
+        " 71 % gpt-4.1 in agent billing (run r1)"
+    )
+    assert expected == breach_of_parts().message
+    assert PARTS[:3] == breach_of_parts().largest
+
+
+def test_a_breach_of_a_run_that_is_not_known_yet_names_its_trace() -> None:
+    assert breach_of_parts(run_id=None).message.endswith("in agent billing (trace t1)")
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("model", {"gpt-4.1": 0.86}),
+        ("tool", {"search": 0.07}),
+        ("agent", {"billing": 0.82, "refunds": 0.15}),
+    ],
+)
+def test_shares_of_agents_models_and_tools(kind: str, expected: dict[str, float]) -> None:
+    assert expected == pytest.approx(breach_of_parts().shares(kind))

@@ -1,13 +1,14 @@
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.fakes.clock import NS
-from tests.fakes.spans import run, span
+from tests.fakes.spans import call, run, span, start
 from tocsin.errors import ConfigError
 from tocsin.model.run import Breach, Run
-from tocsin.model.span import Kind
+from tocsin.model.span import Kind, Usage
 from tocsin.runs.limits import LIMITS, SlaWatch, WorkflowSLA
 
 
@@ -266,3 +267,45 @@ def test_a_share_of_runs_leaves_room_for_failures(bad: Any) -> None:
 def test_window_is_a_time(bad: Any) -> None:
     with pytest.raises(ConfigError, match=r"window_seconds: .* is no time; write seconds"):
         WorkflowSLA(window_seconds=bad)
+
+
+def test_a_breach_names_what_has_taken_most() -> None:
+    going = run(input_tokens=100)
+    found = watch(WorkflowSLA(max_tokens_per_request=90, max_latency_seconds=15), going)
+    found.began(going, start(Kind.AGENT, "a", name="billing"))
+    found.began(going, start(Kind.LLM, "c1", "a"))
+    assert found.progressed(going, call("gpt-4.1", Usage(71, 0), span_id="c1"))
+    found.began(going, start(Kind.LLM, "c2", "a", at_s=1))
+    found.progressed(going, call("mini", Usage(29, 0), span_id="c2", at_s=1))
+    (late,) = found.sweep(20 * NS)
+
+    assert "w: 20.0 s so far, over the limit of 15.0 s; 90 % agent billing (run r)" == late.message
+    assert ["agent billing", "gpt-4.1 in agent billing", "mini in agent billing"] == [
+        part.text for part in late.largest
+    ]
+
+
+def test_a_slow_first_token_names_its_call() -> None:
+    going = run()
+    found = watch(WorkflowSLA(max_first_token_seconds=2), going)
+    found.began(going, start(Kind.AGENT, "a", name="billing"))
+    found.began(going, start(Kind.LLM, "c", "a"))
+    (slow,) = found.progressed(going, call("gpt-4.1", span_id="c", first_token_s=3.0))
+
+    expected = "w: first token after 3.0 s so far, over the limit of 2.0 s; 100 % gpt-4.1"
+    assert f"{expected} in agent billing (run r)" == slow.message
+
+
+def test_a_breach_found_elsewhere_is_explained_if_its_run_is_watched() -> None:
+    going = run()
+    found = watch(WorkflowSLA(max_tokens_per_request=90), going)
+    found.began(going, start(Kind.LLM, "c"))
+    found.progressed(going, call("gpt-4.1", Usage(71, 0), span_id="c"))
+    stop = Breach(
+        run_id="r", trace_id="t", workflow="w", limit="tokens", value=200, threshold=100,
+        severity="critical", in_flight=True, action="stop",
+    )  # fmt: skip
+    elsewhere = msgspec.structs.replace(stop, run_id="other")
+
+    assert ["gpt-4.1"] == [part.text for part in found.explain(stop).contributors]
+    assert elsewhere == found.explain(elsewhere)

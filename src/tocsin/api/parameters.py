@@ -10,6 +10,7 @@ from tocsin.errors import QueryError
 from tocsin.model.moment import NS_PER_S, parse_duration, parse_time
 from tocsin.model.run import Outcome
 from tocsin.store.base import FAILED, GroupBy, RunOrder, RunQuery, Scope, Window
+from tocsin.store.event_log import EventKind, EventQuery
 
 __all__ = [
     "MAX_ROWS",
@@ -17,6 +18,7 @@ __all__ = [
     "MAX_STEPS",
     "Parameters",
     "conversation_limit",
+    "event_query",
     "parse_outcomes",
     "run_query",
     "span_limit",
@@ -109,6 +111,22 @@ def trend_question(parameters: Parameters, now_ns: int) -> tuple[GroupBy, Window
     if step_ns is not None and (end_ns - window.start_ns) // step_ns > MAX_STEPS:
         raise QueryError(f"step: the window has more than {MAX_STEPS} steps; take longer ones")
     return by, window, scope
+
+
+def event_query(parameters: Parameters, now_ns: int) -> EventQuery:
+    """Read which events are asked for. Raises QueryError."""
+    read, text = parameters.read, parameters.text
+    start_ns, since_ns = read("start", parse_time), read("since", parse_duration)
+    query = EventQuery(
+        kind=read("kind", one_of(EventKind)),
+        name=text("name"),
+        workflow=text("workflow"),
+        run_id=text("run_id"),
+        start_ns=_start(start_ns, since_ns, now_ns),
+        limit=read("limit", _whole(MAX_ROWS)) or 100,
+    )
+    parameters.check()
+    return query
 
 
 def span_limit(parameters: Parameters) -> int:

@@ -102,7 +102,7 @@ class SlaRoutes:
         query = LevelQuery(
             workflow=workflow,
             others=frozenset(self._slas),
-            limits={limit: float(most) for limit, most in sla.limits.items()},
+            limits=sla.levels,
             starts_ns=tuple(windows),
             end_ns=now_ns + 1,
         )
@@ -120,7 +120,7 @@ def _describe(
 ) -> Iterator[LevelDocument]:
     by_limit = {(count.limit, count.start_ns): count for count in counts}
     limits: dict[str, float | None] = {SUCCESS: None}
-    limits |= {limit: float(most) for limit, most in sla.limits.items()}
+    limits |= sla.levels
     for limit, threshold in limits.items():
         kept = [
             _kept(window_s, by_limit.get((limit, start_ns)))

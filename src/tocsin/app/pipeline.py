@@ -95,7 +95,7 @@ class Pipeline:
             case TraceEnd():
                 self.tracker.end_trace(record, now_mono_ns)
             case Breach():
-                self._raise([record])
+                self._raise([self.slas.explain(record)])
         self._finish_runs()
 
     def totals(self) -> Readings:
@@ -123,6 +123,7 @@ class Pipeline:
         if is_new:
             self.slas.started(run)
             self._tell("run_started", run)
+        self.slas.began(run, start)
         self.quality.started(run, start)
         if start.kind in ANNOUNCED:
             self._tell("work_started", start.kind, start.name, run.workflow)
@@ -134,11 +135,11 @@ class Pipeline:
         self.tracker.fold(placement, span, observation.cost, now_mono_ns)
         self._tell("span_ended", observation)
         if opened is not None:
-            self._raise(self.slas.progressed(opened.run, span))
+            self._raise(self.slas.progressed(opened.run, span, observation.cost))
             self._report(self.quality.ended(opened.run, observation))
 
     def _observe(self, span: Span, placement: Placement) -> Observation:
-        cost, provider, opened = None, None, placement.opened
+        cost = provider = None
         retry, verdict = False, UNKNOWN
         match span.kind:
             case Kind.LLM:
@@ -147,6 +148,7 @@ class Pipeline:
                     self.spend.add(None if cost is None else cost.total, span.ended_ns)
                 provider = self._prices.provider(span)
             case Kind.TOOL:
+                opened = placement.opened
                 retry = opened is not None and opened.retries.is_retry(span)
                 verdict = self.quality.judge(span)
         return Observation(
@@ -158,6 +160,7 @@ class Pipeline:
             is_guarded=placement.is_guarded,
             provider=provider,
             cost=cost,
+            nested=placement.nested,
             retry=retry,
             stale=verdict.stale,
             dated=verdict.dated,

@@ -152,10 +152,7 @@ def check_stops(stops: Mapping[str, object], slas: Mapping[str, WorkflowSLA]) ->
         for workflow, rules in stops.items()
         if isinstance(rules, StopLimits)
     }
-    levels = {
-        workflow: {limit: float(level) for limit, level in sla.limits.items()}
-        for workflow, sla in slas.items()
-    }
+    levels = {workflow: sla.levels for workflow, sla in slas.items()}
     problems += [
         f"stops[{low.stops_of!r}]: stops at {format_amount(low.limit, low.most)}, which is below"
         f" the service level of {format_amount(low.limit, low.level)}"

@@ -6,7 +6,9 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-__all__ = ["BUDGET_LIMIT", "Breach", "Outcome", "Run", "RunIdentity", "Stop"]
+from tocsin.model.label import UNKNOWN
+
+__all__ = ["BUDGET_LIMIT", "Breach", "Contributor", "Outcome", "Run", "RunIdentity", "Stop"]
 
 
 class Outcome(StrEnum):
@@ -68,13 +70,43 @@ class Run(msgspec.Struct, kw_only=True):
         return self.cost_usd if self.priced_calls else None
 
 
+class Contributor(msgspec.Struct, frozen=True):
+    """A part of a run, and how much of a limit it has taken."""
+
+    kind: str
+    """model, tool, agent, handoff, guardrail or run; OTHERS, or UNREPORTED."""
+    name: str
+    agent: str | None
+    """In which agent, where that is known."""
+    value: float
+    """In the unit of the limit: of time only what nothing inside of it has taken."""
+    share: float
+    """Of all that is known, 0 to 1."""
+
+    @property
+    def text(self) -> str:
+        """Its name for a person."""
+        if self.kind in (OTHERS, UNREPORTED):
+            return self.name
+        is_named_alone = self.kind == "model" and self.name != UNKNOWN
+        name = self.name if is_named_alone else f"{self.kind} {self.name}"
+        return name if self.agent is None else f"{name} in agent {self.agent}"
+
+
+OTHERS: Final = "others"
+"""Kind of all small parts together."""
+UNREPORTED: Final = "unreported"
+"""Kind of time in which nothing was going on of which anyone has told."""
+
+
 class Breach(msgspec.Struct, frozen=True, kw_only=True):
     """A limit passed by a run, raised once per run and limit.
 
     value and threshold share a unit: seconds, tokens, USD or turns, by `limit`.
     """
 
-    run_id: str
+    run_id: str | None
+    """None in a server, as long as the run's root has not come."""
     trace_id: str
     workflow: str
     limit: str
@@ -85,12 +117,32 @@ class Breach(msgspec.Struct, frozen=True, kw_only=True):
     """Seen while the run was still going on."""
     action: str = "alert"
     """What was done: alert, or at a hard limit warn, switch (to a cheaper model) or stop."""
+    contributors: tuple[Contributor, ...] = ()
+    """What has taken how much of it, the largest first; the many small ones together."""
+
+    @property
+    def largest(self) -> tuple[Contributor, ...]:
+        """The three parts of the run that have taken most."""
+        return tuple(part for part in self.contributors if part.kind != OTHERS)[:3]
+
+    def shares(self, kind: str) -> dict[str, float]:
+        """Share that each agent, model or tool has in it; kind: "agent", "model" or "tool".
+
+        An agent's share is that of all that it did itself, and of its calls.
+        """
+        found: dict[str, float] = {}
+        for part in self.contributors:
+            is_own = part.kind == kind
+            name = part.name if is_own else part.agent if kind == "agent" else None
+            if name is not None:
+                found[name] = found.get(name, 0.0) + part.share
+        return found
 
     @property
     def message(self) -> str:
         """One sentence for a person: what, value against limit, which run."""
         value, threshold = format_amounts(self.limit, self.value, self.threshold)
-        run = f"(run {self.run_id})"
+        run = f"(trace {self.trace_id})" if self.run_id is None else f"(run {self.run_id})"
         match self.action:
             case "stop":
                 return f"{stop_sentence(self.workflow, self.limit, value, threshold)} {run}"
@@ -99,7 +151,13 @@ class Breach(msgspec.Struct, frozen=True, kw_only=True):
                 return f"{self.workflow}: {value} so far, will stop at {threshold}{then} {run}"
         going_on = " so far" if self.in_flight else ""
         what = SUBJECTS.get(self.limit, "")
-        return f"{self.workflow}: {what}{value}{going_on}, over the limit of {threshold} {run}"
+        over = f"over the limit of {threshold}{self._mainly()}"
+        return f"{self.workflow}: {what}{value}{going_on}, {over} {run}"
+
+    def _mainly(self) -> str:
+        if not self.largest:
+            return ""
+        return f"; {self.largest[0].share * 100:.0f} % {self.largest[0].text}"
 
 
 class RunIdentity(Protocol):

@@ -227,6 +227,8 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A call that was reserved before it was made."""
     provider: str | None = None
     cost: Cost | None = None
+    nested: bool = False
+    """In an agent that its run uses as a tool."""
     retry: bool = False
     """A tool called again in its run after it failed, or with the same arguments."""
     stale: str | None = None

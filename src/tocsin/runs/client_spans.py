@@ -81,6 +81,12 @@ class ClientSpans:
         self._has_clients |= is_client
         return is_client
 
+    def without_clients(self, spans: Mapping[str, Span]) -> list[Span]:
+        """A trace's spans without any that may turn out to repeat a call."""
+        if not self._has_clients:
+            return list(spans.values())
+        return [span for span in spans.values() if not span.scope.startswith(CLIENT)]
+
     def without_repeats(self, spans: Mapping[str, Span]) -> list[Span]:
         """A trace's spans without those that repeat another's call; that one learns what they knew.
 

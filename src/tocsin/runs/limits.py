@@ -7,11 +7,23 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
-from tocsin.errors import ConfigError
-from tocsin.model.run import Breach, Run
-from tocsin.model.span import Kind, Span
+import msgspec
 
-__all__ = ["ANY_WORKFLOW", "LIMITS", "SlaWatch", "WorkflowSLA"]
+from tocsin.errors import ConfigError
+from tocsin.model.run import Breach, Contributor, Run
+from tocsin.model.span import Cost, Span, SpanStart
+from tocsin.runs.takers import Taker
+from tocsin.runs.tally import LLM, STEP, Tally, rank
+
+__all__ = [
+    "ANY_WORKFLOW",
+    "LIMITS",
+    "SlaWatch",
+    "WorkflowSLA",
+    "breach_of",
+    "broken_of",
+    "level_of",
+]
 
 ANY_WORKFLOW: Final = "*"
 """Key of the SLA for every workflow that has none of its own."""
@@ -25,6 +37,8 @@ LIMITS: Final = {
 }
 """Limit as it appears in metrics and messages -> field of WorkflowSLA."""
 
+FIRST: Final = "first_token"
+"""The limit that holds for each call, and not for what all of them take."""
 MAX_LATENCY_S: Final = 1e9
 """A limit above this, 31 years, is the same as none."""
 MAX_IDLE_DEADLINES: Final = 1_000
@@ -84,6 +98,11 @@ class WorkflowSLA:
         found = {limit: getattr(self, name) for limit, name in LIMITS.items()}
         return {limit: level for limit, level in found.items() if level is not None}
 
+    @property
+    def levels(self) -> dict[str, float]:
+        """The same as plain numbers."""
+        return {limit: float(level) for limit, level in self.limits.items()}
+
 
 def _is_limit(value: object) -> bool:
     if value is None:
@@ -94,6 +113,16 @@ def _is_limit(value: object) -> bool:
         return math.isfinite(value) and float(value) > 0
     except (ValueError, OverflowError):  # a signalling NaN, an integer beyond all floats
         return False
+
+
+class Watched(msgspec.Struct):
+    """A run with an SLA."""
+
+    run: Run
+    sla: WorkflowSLA
+    levels: dict[str, float]
+    """Limits that it has not broken yet."""
+    tally: Tally
 
 
 class SlaWatch:
@@ -107,7 +136,7 @@ class SlaWatch:
     def __init__(self) -> None:
         self._slas: dict[str, WorkflowSLA] = {}
         self._deadlines: list[tuple[int, str]] = []
-        self._watched: dict[str, tuple[Run, WorkflowSLA, set[str]]] = {}
+        self._watched: dict[str, Watched] = {}
 
     def add(self, slas: Mapping[str, WorkflowSLA]) -> None:
         """Watch more workflows; a later SLA for the same workflow replaces the earlier."""
@@ -120,44 +149,73 @@ class SlaWatch:
 
     def sla_of(self, workflow: str) -> WorkflowSLA | None:
         """SLA that runs of a workflow are held to."""
-        return self._slas.get(workflow) or self._slas.get(ANY_WORKFLOW)
+        return level_of(self._slas, workflow)
 
     def started(self, run: Run) -> None:
         """Watch a run from now on, if its workflow has an SLA."""
         sla = self.sla_of(run.workflow)
         if sla is None:
             return
-        self._watched[run.run_id] = (run, sla, set())
+        self._watched[run.run_id] = Watched(run, sla, sla.levels, Tally(run.started_ns))
         if sla.max_latency_seconds is not None:
             limit_s = min(float(sla.max_latency_seconds), MAX_LATENCY_S)
             heapq.heappush(self._deadlines, (run.started_mono_ns + int(limit_s * 1e9), run.run_id))
 
-    def progressed(self, run: Run, span: Span) -> list[Breach]:
+    def began(self, run: Run, start: SpanStart) -> None:
+        """Take note of a span that began in a run."""
+        watched = self._watched.get(run.run_id)
+        if watched is not None:
+            tally = watched.tally
+            tally.begin(start.span_id, start.parent_id, start.kind, start.name, start.started_ns)
+
+    def progressed(self, run: Run, span: Span, cost: Cost | None = None) -> list[Breach]:
         """Check what a span that ended has added to its run."""
-        if run.run_id not in self._watched or span.kind not in (Kind.LLM, Kind.STEP):
+        watched = self._watched.get(run.run_id)
+        if watched is None:
+            return []
+        taker = watched.tally.end(span.span_id, span.kind, span.model, span.ended_ns)
+        if span.kind is LLM:
+            cost_usd = None if cost is None else float(cost.total)
+            watched.tally.add(taker, span.usage, cost_usd)
+        elif span.kind is not STEP:
             return []
         values: dict[str, float | Decimal | None] = {
             "tokens": run.total_tokens,
             "cost": run.cost_usd,
-            "first_token": span.first_token_s,
             "turns": run.turns,
         }
-        return list(self._broken(run.run_id, values, in_flight=True))
+        broken = list(self._broken(watched, values, span.ended_ns, in_flight=True))
+        if span.first_token_s is not None:
+            broken += self._slow_start(watched, span, taker)
+        return broken
+
+    def explain(self, breach: Breach) -> Breach:
+        """Add what the run has taken so far to a breach that was found elsewhere."""
+        watched = None if breach.run_id is None else self._watched.get(breach.run_id)
+        if watched is None or breach.contributors:
+            return breach
+        now_ns = watched.run.started_ns + int(breach.value * 1e9)  # of a breach of latency
+        found = watched.tally.contributors(breach.limit, breach.value, now_ns)
+        return msgspec.structs.replace(breach, contributors=found)
 
     def sweep(self, now_mono_ns: int) -> list[Breach]:
         """Check the latency of every run that is still going on."""
         breaches: list[Breach] = []
         while self._deadlines and self._deadlines[0][0] < now_mono_ns:
             _, run_id = heapq.heappop(self._deadlines)
-            run = self._watched[run_id][0] if run_id in self._watched else None
-            if run is not None and run.ended_ns is None:
-                latency_s = (now_mono_ns - run.started_mono_ns) / 1e9
-                breaches += self._broken(run_id, {"latency": latency_s}, in_flight=True)
+            watched = self._watched.get(run_id)
+            if watched is None or watched.run.ended_ns is not None:
+                continue
+            passed_ns = now_mono_ns - watched.run.started_mono_ns
+            values = {"latency": passed_ns / 1e9}
+            at_ns = watched.run.started_ns + passed_ns
+            breaches += self._broken(watched, values, at_ns, in_flight=True)
         return breaches
 
     def ended(self, run: Run) -> list[Breach]:
         """Check a finished run for what no sweep and no span has shown, and forget it."""
-        if run.run_id not in self._watched:
+        watched = self._watched.pop(run.run_id, None)
+        if watched is None:
             return []
         values: dict[str, float | Decimal | None] = {
             "latency": run.duration_s,
@@ -165,31 +223,69 @@ class SlaWatch:
             "cost": run.cost_usd,
             "turns": run.turns,
         }
-        breaches = list(self._broken(run.run_id, values, in_flight=False))
-        del self._watched[run.run_id]
+        at_ns = run.ended_ns or run.started_ns
+        breaches = list(self._broken(watched, values, at_ns, in_flight=False))
         if len(self._deadlines) > 2 * len(self._watched) + MAX_IDLE_DEADLINES:
             self._deadlines = [entry for entry in self._deadlines if entry[1] in self._watched]
             heapq.heapify(self._deadlines)
         return breaches
 
     def _broken(
-        self, run_id: str, values: Mapping[str, float | Decimal | None], *, in_flight: bool
+        self,
+        watched: Watched,
+        values: Mapping[str, float | Decimal | None],
+        at_ns: int,
+        *,
+        in_flight: bool,
     ) -> Iterator[Breach]:
-        run, sla, raised = self._watched[run_id]
-        for limit, value in values.items():
-            threshold = getattr(sla, LIMITS[limit])
-            if threshold is None or value is None or limit in raised:
-                continue
-            if float(value) <= float(threshold):  # 0.3 USD, as a Decimal, is above 0.3 as a float
-                continue
-            raised.add(limit)
-            yield Breach(
-                run_id=run.run_id,
-                trace_id=run.trace_id,
-                workflow=run.workflow,
-                limit=limit,
-                value=float(value),
-                threshold=float(threshold),
-                severity=sla.severity,
-                in_flight=in_flight,
-            )
+        for limit, value in broken_of(watched.levels, values):
+            del watched.levels[limit]
+            found = watched.tally.contributors(limit, value, at_ns)
+            yield breach_of(watched.run, watched.sla, limit, value, found, in_flight=in_flight)
+
+    def _slow_start(self, watched: Watched, span: Span, taker: Taker) -> Iterator[Breach]:
+        for limit, value_s in broken_of(watched.levels, {FIRST: span.first_token_s}):
+            del watched.levels[limit]
+            found = rank([(taker.kind, taker.name, taker.agent, value_s)])
+            yield breach_of(watched.run, watched.sla, limit, value_s, found, in_flight=True)
+
+
+def level_of(slas: Mapping[str, WorkflowSLA], workflow: str) -> WorkflowSLA | None:
+    """Return a workflow's own SLA, or that of all others."""
+    return slas.get(workflow) or slas.get(ANY_WORKFLOW)
+
+
+def broken_of(
+    levels: Mapping[str, float], values: Mapping[str, float | Decimal | None]
+) -> list[tuple[str, float]]:
+    """List the limits that are passed, with the values that do; what is not known passes none."""
+    return [
+        (limit, float(value))
+        for limit, value in values.items()
+        if value is not None
+        and limit in levels
+        and float(value) > levels[limit]  # 0.3 USD, as a Decimal, is above 0.3 as a float
+    ]
+
+
+def breach_of(
+    run: Run,
+    sla: WorkflowSLA,
+    limit: str,
+    value: float | Decimal,
+    contributors: tuple[Contributor, ...],
+    *,
+    in_flight: bool,
+) -> Breach:
+    """Write down that a run broke a limit of its service level."""
+    return Breach(
+        run_id=run.run_id,
+        trace_id=run.trace_id,
+        workflow=run.workflow,
+        limit=limit,
+        value=float(value),
+        threshold=float(getattr(sla, LIMITS[limit])),
+        severity=sla.severity,
+        in_flight=in_flight,
+        contributors=contributors,
+    )

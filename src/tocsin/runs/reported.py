@@ -6,7 +6,7 @@ from typing import Final
 from tocsin.model.label import UNKNOWN
 from tocsin.model.run import Outcome, Run
 from tocsin.model.span import Kind, Span
-from tocsin.sources.tocsin_attributes import RUN_COUNTS, RUN_ID, RUN_OUTCOME
+from tocsin.sources.tocsin_attributes import NESTED, RUN_COUNTS, RUN_ID, RUN_OUTCOME
 
 __all__ = ["WORK", "reported_runs", "total"]
 
@@ -59,7 +59,7 @@ def _add_up(run: Run, spans: Sequence[Span]) -> None:
                     run.input_tokens += span.usage.input_tokens
                     run.output_tokens += span.usage.output_tokens
             case Kind.STEP:
-                run.turns += 1
+                run.turns += NESTED not in span.attributes
             case Kind.TOOL:
                 run.tool_calls += 1
             case Kind.HANDOFF:

@@ -111,6 +111,11 @@ class TraceBook:
         """Whether a trace is in memory."""
         return trace_id in self._traces
 
+    def so_far(self, trace_id: str) -> list[Span]:
+        """Return a trace's spans that are in memory, but for those that may repeat another's."""
+        trace = self._traces.get(trace_id)
+        return [] if trace is None else self._clients.without_clients(trace.spans)
+
     def was_spilled(self, trace_id: str) -> bool:
         """Whether a trace was handed on unfinished lately, for want of room."""
         return trace_id in self._spilled

@@ -1,6 +1,6 @@
 """Settled traces -> prices, observers, and what the store keeps."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 import msgspec
@@ -43,10 +43,19 @@ class RunCounter:
     """
 
     def __init__(
-        self, prices: Prices, observers: Sequence[Observer], charger: Charger | None = None
+        self,
+        prices: Prices,
+        observers: Sequence[Observer],
+        *,
+        charger: Charger | None = None,
+        judge: Callable[[FoldedRun], None] | None = None,
     ) -> None:
+        """charger: says which budgets calls count into. judge: compares runs that are over with
+        their service levels.
+        """
         self.spend = DailySpend()
         self._charger = charger
+        self._compare = judge
         self._prices = prices
         self._observers = observers
         self._conversations = Conversations()
@@ -64,6 +73,8 @@ class RunCounter:
             spans += self._spans(folded, settled.fresh, folded.run.run_id if is_known else None)
             if settled.is_over or is_new:
                 runs.append(_stored_run(folded))
+            if self._compare is not None and (settled.is_over or is_new):
+                self._compare(folded)
             if is_new:
                 self._judge(folded)
                 self._run_ended(folded)

@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from tocsin.api.budgets import BudgetRoutes
+from tocsin.api.events import EventRoutes
 from tocsin.api.health import Lifecycle, Phase, health_routes
 from tocsin.api.intake import Intake
 from tocsin.api.otlp import otlp_routes
@@ -113,6 +114,8 @@ class Server:
         runs = RunRoutes(reader)
         opened.callback(runs.close)
         routes = [*runs.routes, *SlaRoutes(reader, self.wiring.slas, runs.answering).routes]
+        if self.wiring.events is not None:
+            routes += EventRoutes(self.wiring.events, runs.answering).routes
         if self.wiring.budgets is not None:
             budgets = BudgetRoutes(self.wiring.budgets)
             opened.callback(budgets.close)

@@ -16,6 +16,7 @@ from tocsin.model.span import Span
 from tocsin.model.telemetry import Format
 from tocsin.runs.traces import TraceBook
 from tocsin.serve.counting import RunCounter
+from tocsin.serve.levels import Levels
 from tocsin.sources.otlp import decode_traces
 from tocsin.store.base import Batch, Receipt, SpanStore
 from tocsin.store.record import Record
@@ -76,12 +77,15 @@ class TraceSink:
         budgets: Budgets | None = None,
         keep_content: bool = False,
         settle_every_s: float = SETTLE_EVERY_S,
+        levels: Levels | None = None,
     ) -> None:
+        """levels: compares runs with their service levels; None where there are none."""
         self._store = store
         self._registry = registry
         self._book = book
         self._counter = counter
         self._budgets = budgets
+        self._levels = levels
         self._keep_content = keep_content
         self._read = self._stored = store.position()
         self._writer = ThreadPoolExecutor(1, "store")
@@ -99,6 +103,8 @@ class TraceSink:
         self._stored_spans = 0
         rebuilt = store.unfinished(time.time_ns() - REBUILD_NS)
         book.restore([stored.span for stored in rebuilt], time.monotonic_ns())
+        if levels is not None:
+            levels.take([stored.span for stored in rebuilt], time.monotonic_ns())
 
     def decode(self, record: Record) -> Sequence[Part]:
         """Read a record's spans. Raises DecodeError."""
@@ -123,6 +129,8 @@ class TraceSink:
         self._recall([span for part in batch for span in part.spans], now_ns)
         for part in batch:
             self._book.add(part.spans, part.seq, now_ns)
+            if self._levels is not None:
+                self._levels.take(part.spans, now_ns)
         self._read = position
         if is_due:
             self._settle(now_ns)
@@ -171,9 +179,14 @@ class TraceSink:
         """Count what has settled and send it to the store; nothing may be on its way there."""
         self._settle_at_ns = now_ns + self._settle_every_ns
         settled = self._book.settled(now_ns)
+        counted = [self._counter.count(trace) for trace in settled]
+        if self._levels is not None:
+            self._levels.sweep(now_ns)
+            for trace in settled:
+                if trace.is_over:
+                    self._levels.forget(trace.trace_id)
         if not settled:
             return
-        counted = [self._counter.count(trace) for trace in settled]
         reached = self._reached()
         self._pending = Batch(
             spans=[span for spans, _ in counted for span in spans],

@@ -7,16 +7,17 @@ from typing import Any, Final
 import msgspec
 
 from tocsin.api.budgets import Desk
+from tocsin.api.events import EventReader
 from tocsin.api.intake import Check
 from tocsin.api.wellformed import check
 from tocsin.config.settings import Settings
 from tocsin.guard.leases import TERMS, Terms
 from tocsin.meters.record import Recorder
 from tocsin.meters.registry import Registry
-from tocsin.runs.limits import WorkflowSLA
+from tocsin.runs.limits import ANY_WORKFLOW, WorkflowSLA
 from tocsin.serve.consumer import Store
 from tocsin.store.base import RunReader
-from tocsin.store.location import STORE
+from tocsin.store.location import EVENTS, STORE
 from tocsin.store.record import Record
 from tocsin.store.redaction import Redactor
 
@@ -37,6 +38,8 @@ class Wiring(msgspec.Struct, frozen=True, kw_only=True):
     reader: RunReader | None = None
     """Answers questions about runs; None where nothing is kept that could be asked about."""
     slas: Mapping[str, WorkflowSLA] = {}
+    events: EventReader | None = None
+    """Answers what was raised."""
     budgets: Desk | None = None
     """Knows what is spent, and leases it to workers; None where nothing is kept."""
     close: Callable[[], None] = lambda: None
@@ -76,8 +79,10 @@ def embedded_wiring(
     from tocsin.serve.budget_desk import BudgetDesk
     from tocsin.serve.charging import Charger
     from tocsin.serve.counting import RunCounter
+    from tocsin.serve.levels import Bell, Levels
     from tocsin.serve.trace_sink import TraceSink
     from tocsin.store.embedded.store import EmbeddedStore
+    from tocsin.store.event_log import EventLog
 
     content = settings.content
     store = EmbeddedStore(
@@ -86,20 +91,50 @@ def embedded_wiring(
         content=Redactor(content.redact) if content.keep else None,
         memory_mb=STORE_MB,
     )
+    prices, book, recorder = PriceBook(settings.prices), TraceBook(), Recorder(registry)
+    log = EventLog(data / EVENTS)
+    bell = Bell(log, [recorder])
+    levels = Levels(settings.slas, prices, book, bell)
     desk = BudgetDesk(settings.spending, store, terms=terms)
-    charger = Charger(settings.spending)
-    counter = RunCounter(PriceBook(settings.prices), [Recorder(registry)], charger)
-    sink = TraceSink(store, TraceBook(), counter, registry, budgets=desk, keep_content=content.keep)
+    counter = RunCounter(
+        prices,
+        [recorder, bell],
+        charger=Charger(settings.spending),
+        judge=levels.judge if settings.slas else None,
+    )
+    sink = TraceSink(
+        store,
+        book,
+        counter,
+        registry,
+        budgets=desk,
+        levels=levels,
+        keep_content=content.keep,
+    )
+    _show_levels(recorder, settings.slas)
+
+    def close() -> None:
+        sink.close()
+        log.close()
+
     return Wiring(
         check=check,
         process=sink.decode,
         store=sink,
         reader=store.patient_for(QUERY_S),
         slas=settings.slas,
+        events=log,
         budgets=desk,
-        close=sink.close,
+        close=close,
         description="spans and runs are kept in store/",
     )
+
+
+def _show_levels(recorder: Recorder, slas: Mapping[str, WorkflowSLA]) -> None:
+    """Show counters of breaches before there are any; those of "*" begin with their workflow."""
+    for workflow, sla in slas.items():
+        if workflow != ANY_WORKFLOW:
+            recorder.watch_limits(workflow, sla.limits)
 
 
 def null_wiring(_settings: Settings, _data: Path, _registry: Registry) -> Wiring:

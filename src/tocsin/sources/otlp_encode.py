@@ -22,9 +22,10 @@ Pair: TypeAlias = tuple[str, "str | bool | int | float | None"]
 HEX: Final = frozenset("0123456789abcdef")
 CALLS: Final = frozenset({Kind.LLM, Kind.EMBEDDING})
 INTERNAL, CLIENT, ERROR = 1, 3, 2
+AGENT: Final = "gen_ai.agent.name"
 NAMED_BY: Final = {
-    Kind.AGENT: "gen_ai.agent.name",
-    Kind.STEP: "gen_ai.agent.name",
+    Kind.AGENT: AGENT,
+    Kind.STEP: AGENT,
     Kind.TOOL: "gen_ai.tool.name",
 }
 
@@ -119,22 +120,33 @@ def _pairs(observation: Observation, run: Run | None, budget_worker: str | None)
     if span.kind in CALLS:
         yield from _call(observation)
         yield t.BUDGET_WORKER, budget_worker
-    elif span.kind is Kind.TOOL:
-        yield t.ARGUMENTS, span.arguments
-        yield t.RETRY, observation.retry or None
-    elif span.kind is Kind.HANDOFF:
-        yield "gen_ai.handoff.from_agent", span.from_agent
-        yield "gen_ai.handoff.to_agent", span.to_agent
-    elif span.kind is Kind.GUARDRAIL:
-        yield t.TRIGGERED, span.triggered
+    else:
+        yield from _work(observation)
     if run is not None:
         yield t.RUN_OUTCOME, run.outcome
         for name, field in t.RUN_COUNTS.items():
             yield name, getattr(run, field)
 
 
+def _work(observation: Observation) -> Iterator[Pair]:
+    span = observation.span
+    match span.kind:
+        case Kind.STEP:
+            yield t.NESTED, observation.nested or None
+        case Kind.TOOL:
+            yield AGENT, observation.agent
+            yield t.ARGUMENTS, span.arguments
+            yield t.RETRY, observation.retry or None
+        case Kind.HANDOFF:
+            yield "gen_ai.handoff.from_agent", span.from_agent
+            yield "gen_ai.handoff.to_agent", span.to_agent
+        case Kind.GUARDRAIL:
+            yield t.TRIGGERED, span.triggered
+
+
 def _call(observation: Observation) -> Iterator[Pair]:
     span, usage = observation.span, observation.span.usage
+    yield AGENT, observation.agent
     yield "gen_ai.provider.name", observation.provider
     yield "gen_ai.request.model", span.model
     yield "gen_ai.response.model", span.response_model

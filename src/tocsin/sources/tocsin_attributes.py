@@ -14,6 +14,7 @@ __all__ = [
     "COST",
     "KIND",
     "NAME",
+    "NESTED",
     "OPERATIONS",
     "OUTCOME",
     "RETRY",
@@ -30,6 +31,8 @@ SCOPE: Final = "tocsin"
 KIND: Final = "tocsin.span.kind"
 NAME: Final = "tocsin.span.name"
 """Where no convention names what the span is about."""
+NESTED: Final = "tocsin.span.nested"
+"""On turns of agents that are used as tools: they are not the run's own."""
 OUTCOME: Final = "tocsin.span.outcome"
 """What a failed span says about its run."""
 CALLS: Final = "tocsin.llm.calls"

@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-__all__ = ["STORE", "default_data"]
+__all__ = ["EVENTS", "STORE", "default_data"]
 
+EVENTS: Final = "events.db"
+"""Where in a data directory is what was raised."""
 STORE: Final = "store"
 """Folder of the span store in a data directory."""
 

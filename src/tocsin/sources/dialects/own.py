@@ -48,11 +48,16 @@ def add_own(reading: Reading, fields: dict[str, Any], kind: Kind) -> None:
     fields["attributes"] = _run(reading)
     match kind:
         case Kind.LLM | Kind.EMBEDDING:
+            fields["agent"] = _name(reading, "gen_ai.agent.name")
             _add_call(reading, fields)
         case Kind.TOOL:
+            fields["agent"] = _name(reading, "gen_ai.agent.name")
             arguments = _once(reading, t.ARGUMENTS)
             fields["arguments"] = arguments if type(arguments) is int else None
             fields["is_retry"] = _value(reading, t.RETRY) is True
+        case Kind.STEP:
+            if _value(reading, t.NESTED) is True:
+                fields["attributes"][t.NESTED] = "true"
         case Kind.HANDOFF:
             for end in ("from_agent", "to_agent"):
                 fields[end] = _name(reading, f"gen_ai.handoff.{end}") or UNKNOWN

@@ -14,7 +14,7 @@ TOCSIN_SDK = Dialect(
     kinds=(KindRule(rank=0, attribute=t.KIND, values={kind.value: kind for kind in Kind}),),
     others=(
         *(t.NAME, t.OUTCOME, t.CALLS, t.COST, t.ARGUMENTS, t.RETRY, t.TRIGGERED),
-        t.BUDGET_WORKER,
+        *(t.NESTED, t.BUDGET_WORKER),
         *(t.RUN_ID, t.RUN_OUTCOME, *t.RUN_COUNTS),
     ),
 )

@@ -15,7 +15,8 @@ from tests.fakes.serving import serve, tocsin
 from tests.fakes.stored import fill, stored_call
 from tocsin.guard.periods import Calendar
 from tocsin.model.amounts import UNKNOWN
-from tocsin.store.base import Batch, Charge
+from tocsin.store.base import Batch
+from tocsin.store.charges import Charge
 
 pytestmark = pytest.mark.slow
 

@@ -210,6 +210,8 @@ def too_late(body: bytes) -> tuple[int, bytes]:
         pytest.param(lambda body: (200, body.replace(b'"3"', b'"NaN"')), id="no amount"),
         pytest.param(lambda body: (200, body.replace(b'"all"', b'"al"')), id="another budget"),
         pytest.param(lambda body: (200, body.replace(b"30.0", b'"x"')), id="no time"),
+        pytest.param(lambda body: (200, body.replace(b"30.0", b"1e300")), id="endless"),
+        pytest.param(lambda body: (200, body.replace(b"30.0", b"-1")), id="over before"),
         pytest.param(too_late, id="late"),
     ],
 )

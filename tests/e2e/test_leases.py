@@ -37,7 +37,7 @@ from tocsin.lab.fake_llm import (
 )
 from tocsin.model.address import Address
 from tocsin.serve.wiring import embedded_wiring
-from tocsin.store.base import Spending
+from tocsin.store.charges import Spending
 from tocsin.store.embedded.store import EmbeddedStore
 
 pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.timeout(300)]

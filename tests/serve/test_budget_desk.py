@@ -17,7 +17,8 @@ from tocsin.guard.wire import BudgetDocument
 from tocsin.meters import catalogue as m
 from tocsin.model.lease import LeaseChange
 from tocsin.serve.budget_desk import BudgetDesk
-from tocsin.store.base import Batch, Charge, Receipt
+from tocsin.store.base import Batch, Receipt
+from tocsin.store.charges import Charge
 from tocsin.store.embedded.store import EmbeddedStore
 
 D = Decimal

@@ -12,7 +12,7 @@ from tocsin.model.span import Cost, ErrorClass, Kind, Span, Usage
 from tocsin.runs.fold import fold
 from tocsin.serve.charging import Charger
 from tocsin.sources.tocsin_attributes import BUDGET_WORKER
-from tocsin.store.base import Charge
+from tocsin.store.charges import Charge
 
 COST = Cost(Decimal("0.25"), Decimal("0.5"), Decimal(0), Decimal(0))
 MIDNIGHT_NS = NOON_NS - 43_200 * NS

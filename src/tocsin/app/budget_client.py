@@ -5,7 +5,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal, InvalidOperation
 from http.client import HTTPException
 from typing import Final, TypeVar
 
@@ -15,7 +14,7 @@ from tocsin.app.http_link import HttpLink, Request, Response, Target, parse_targ
 from tocsin.app.instance import instance_id
 from tocsin.app.worker import left_s
 from tocsin.clock import SYSTEM_CLOCK, Clock
-from tocsin.errors import ConfigError
+from tocsin.errors import ConfigError, QueryError
 from tocsin.guard.account import Ledger
 from tocsin.guard.budget_account import BudgetRoom
 from tocsin.guard.budgets import Budget
@@ -25,15 +24,12 @@ from tocsin.guard.wire import (
     BUDGETS_PATH,
     LEASES_PATH,
     BudgetsDocument,
-    LeaseDocument,
     LeaseEntry,
     LeaseRequest,
     LeasesDocument,
-    write_usd,
 )
 from tocsin.meters import catalogue as m
 from tocsin.meters.registry import Readings
-from tocsin.model.moment import write_time
 
 __all__ = ["BudgetClient", "budget_server"]
 
@@ -47,6 +43,7 @@ TIMEOUT_S: Final = 3.0
 MAX_DELAY_S: Final = 2.0
 FIRST_DELAY_S: Final = 0.1
 MAX_ANSWER: Final = 4 << 20
+MAX_EXPIRY_S: Final = 86_400.0
 JSON: Final = {"Content-Type": "application/json"}
 
 Add = Callable[[Sequence[Budget], Mapping[str, BudgetRoom]], None]
@@ -227,7 +224,7 @@ class BudgetClient:
         if not asked:
             return
         try:
-            answer = self._post([claim for _, claim in asked])
+            grants, expiry_s = self._post([claim for _, claim in asked])
         except AwayError:
             with self._ledger.lock:
                 for room, claim in asked:
@@ -235,27 +232,25 @@ class BudgetClient:
             raise
         with self._ledger.lock:
             now_ns = self._clock.monotonic_ns()
-            for (room, claim), lease in zip(asked, answer.budgets, strict=True):
-                room.heard(
-                    claim,
-                    _grant(lease),
-                    asked_ns=asked_ns,
-                    expiry_s=answer.expires_s,
-                    now_ns=now_ns,
-                )
+            for (room, claim), grant in zip(asked, grants, strict=True):
+                room.heard(claim, grant, asked_ns=asked_ns, expiry_s=expiry_s, now_ns=now_ns)
 
-    def _post(self, claims: Sequence[Claim]) -> LeasesDocument:
+    def _post(self, claims: Sequence[Claim]) -> tuple[list[Grant], float]:
+        """Ask for leases; return what is granted, and for how many seconds."""
         request = LeaseRequest(
-            worker=self._worker, seq=self._seq, budgets=[_entry(claim) for claim in claims]
+            worker=self._worker, seq=self._seq, budgets=[LeaseEntry.of(claim) for claim in claims]
         )
         path, body = self._target.path + LEASES_PATH, msgspec.json.encode(request)
         answer = self._ask(Request("POST", path, body, JSON), LeasesDocument)
         asked = [(entry.budget, entry.period) for entry in request.budgets]
         if asked != [(lease.budget, lease.period) for lease in answer.budgets]:
             raise AwayError("it answers what was not asked")
-        for lease in answer.budgets:
-            _grant(lease)
-        return answer
+        if not 0 < answer.expires_s < MAX_EXPIRY_S:
+            raise AwayError(f"leases end after {answer.expires_s:g} s")
+        try:
+            return [lease.grant() for lease in answer.budgets], answer.expires_s
+        except QueryError as error:
+            raise AwayError(f"its answer makes no sense: {error}") from error
 
     def _ask(self, request: Request, kind: type[Document]) -> Document:
         try:
@@ -269,35 +264,6 @@ class BudgetClient:
             return msgspec.json.decode(response.content, type=kind)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise AwayError(f"its answer is of another kind ({error})") from error
-
-
-def _entry(claim: Claim) -> LeaseEntry:
-    ask = claim.ask
-    return LeaseEntry(
-        budget=claim.budget,
-        period=write_time(claim.period_ns),
-        used_usd=write_usd(ask.used),
-        holds_usd=write_usd(ask.holds),
-        need_usd=write_usd(ask.need),
-        room_usd=write_usd(ask.room),
-    )
-
-
-def _grant(lease: LeaseDocument) -> Grant:
-    """Read an answer. Raises AwayError where its amounts are none."""
-    return Grant(_usd(lease.granted_usd), _usd(lease.reach_usd))
-
-
-def _usd(text: str | None) -> Decimal | None:
-    if text is None:
-        return None
-    try:
-        usd = Decimal(text)
-    except InvalidOperation:
-        usd = Decimal("NaN")
-    if not usd.is_finite():
-        raise AwayError(f"{text[:40]!r} is not an amount")
-    return usd
 
 
 def _reason(response: Response) -> str:

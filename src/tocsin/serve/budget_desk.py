@@ -21,7 +21,8 @@ from tocsin.guard.wire import BudgetDocument
 from tocsin.meters import catalogue as m
 from tocsin.meters.registry import Readings
 from tocsin.model.lease import LeaseChange
-from tocsin.store.base import BudgetStore, Charge, Receipt
+from tocsin.store.base import Receipt
+from tocsin.store.charges import BudgetStore, Charge
 
 __all__ = ["BudgetDesk"]
 

@@ -10,7 +10,7 @@ from tocsin.model.label import GROUP_TAG
 from tocsin.model.span import Cost, ErrorClass, Kind, Span
 from tocsin.runs.fold import FoldedRun
 from tocsin.sources.tocsin_attributes import BUDGET_WORKER
-from tocsin.store.base import Charge
+from tocsin.store.charges import Charge
 
 __all__ = ["Charger"]
 

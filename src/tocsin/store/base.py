@@ -1,16 +1,16 @@
 """What a span store does, whatever engine is behind it."""
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 from enum import StrEnum
 from typing import Final, Protocol
 
 import msgspec
 
-from tocsin.model.lease import LeaseChange, LeaseRow
 from tocsin.model.run import Outcome, Run
 from tocsin.model.span import Cost, Observation, Span
+from tocsin.store.charges import Charge
 from tocsin.store.level_counts import FAILED, LevelCount, LevelQuery
 
 __all__ = [
@@ -18,8 +18,6 @@ __all__ = [
     "FAILED",
     "NO_RUN",
     "Batch",
-    "BudgetStore",
-    "Charge",
     "Conversation",
     "ErrorCount",
     "GroupBy",
@@ -33,7 +31,6 @@ __all__ = [
     "Scope",
     "Sealed",
     "SpanStore",
-    "Spending",
     "StoredRun",
     "StoredSpan",
     "UsageSum",
@@ -42,19 +39,6 @@ __all__ = [
 
 NO_RUN: Final = ""
 """Run of spans that belong to none: what surrounds runs, and traces without any agent."""
-
-
-class Charge(msgspec.Struct, frozen=True, gc=False):
-    """What a call adds to a budget; usd is None where it has no known price."""
-
-    budget: str
-    period_ns: int
-    """When the budget's period begins in which the call ended."""
-    slot_s: int
-    """When the slot of the budget's timeline begins in which it did, in seconds since 1970."""
-    worker: str
-    """Who reports the call's cost besides, as it leases that budget; "" for nobody."""
-    usd: Decimal | None
 
 
 class StoredSpan(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -118,16 +102,6 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     """Of the spans that were not stored before."""
     seq: int
     """Grows with every batch that has new spans."""
-
-
-class Spending(msgspec.Struct, frozen=True):
-    """Charges of one budget, period and worker, added up."""
-
-    worker: str
-    usd: Decimal
-    priced: int
-    """Calls that have a price, which usd is the sum of."""
-    unpriced: int
 
 
 class Window(msgspec.Struct, frozen=True, kw_only=True):
@@ -317,34 +291,6 @@ class RunReader(Protocol):
         """Count the runs that kept to a service level, by workflow, limit and start.
 
         Workflows without such runs are left out; of many, those with most runs are counted.
-        """
-        ...
-
-
-class BudgetStore(Protocol):
-    """What budgets need to have on disk. Everything raises StoreError."""
-
-    def spending(self, budget: str, period_ns: int) -> tuple[int, list[Spending]]:
-        """Read what was charged in the period that begins then, by worker.
-
-        Also returns the `Receipt.seq` up to which it is in there.
-        """
-        ...
-
-    def timeline(self, start_s: int) -> dict[str, dict[int, Decimal]]:
-        """Read when money was spent since then: budget -> slot -> USD."""
-        ...
-
-    def leases(self, budget: str, period_ns: int) -> list[LeaseRow]:
-        """Read the leases of a budget in the period that begins then."""
-        ...
-
-    def write_leases(
-        self, changes: Sequence[LeaseChange], spent: Mapping[tuple[str, int], Decimal]
-    ) -> None:
-        """Write leases, all or none of them; durable when this returns.
-
-        spent: USD by budget and slot, to be added to its timeline.
         """
         ...
 

@@ -7,7 +7,8 @@ import msgspec
 
 from tests.fakes.store_rows import DAY, START, make_call
 from tocsin.model.lease import LeaseChange, LeaseRow
-from tocsin.store.base import Batch, Charge, Spending, StoredSpan
+from tocsin.store.base import Batch, StoredSpan
+from tocsin.store.charges import Charge, Spending
 from tocsin.store.embedded.store import EmbeddedStore
 
 D = Decimal

@@ -9,7 +9,7 @@ import msgspec
 from arro3.core import Array, DataType, Table
 
 from tocsin.model.lease import LeaseChange, LeaseRow
-from tocsin.store.base import Charge, Spending
+from tocsin.store.charges import Charge, Spending
 from tocsin.store.embedded.cursor import Cursor, first_row
 from tocsin.store.embedded.database import Database
 from tocsin.store.embedded.rows import text_array

@@ -22,11 +22,11 @@ from tocsin.store.base import (
     RunView,
     Scope,
     Sealed,
-    Spending,
     StoredSpan,
     UsageSum,
     Window,
 )
+from tocsin.store.charges import Spending
 from tocsin.store.embedded import budgets, levels, run_queries, trends
 from tocsin.store.embedded.cursor import Cursor, first_row
 from tocsin.store.embedded.database import Database

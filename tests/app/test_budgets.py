@@ -152,6 +152,31 @@ def test_a_budget_of_the_same_name_takes_the_place_of_the_first() -> None:
     assert isinstance(till.reserve("100"), Hold)
 
 
+def test_another_limit_keeps_what_was_spent_and_what_is_held() -> None:
+    till = Till(Budget("team", limit=1, stop_at=1))
+    held = till.reserve("0.5")
+    assert isinstance(held, Hold)
+    till.call("0.25")
+    till.tick()
+    till.budgets.add([Budget("team", limit=2, stop_at=1)])
+
+    assert isinstance(till.reserve("1.26"), Shortage)
+    till.ledger.settle(held, Amount(10, Decimal("0.75")))
+    assert isinstance(till.reserve("1.01"), Shortage)
+    assert isinstance(till.reserve("1"), Hold)
+    assert {("team",): Decimal("0.25")} == till.shown(m.BUDGET_SPENT)
+
+
+def test_another_scope_begins_with_nothing() -> None:
+    till = Till(Budget("team", limit=1, stop_at=1))
+    till.call("1")
+    till.tick()
+    till.budgets.add([Budget("team", limit=1, stop_at=1, workflow="w")])
+
+    assert {("team",): ZERO} == till.shown(m.BUDGET_SPENT)
+    assert isinstance(till.reserve("1"), Hold)
+
+
 def test_what_is_no_budget_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"is not a tocsin\.Budget"):
         Till({"name": "team"})  # type: ignore[arg-type]

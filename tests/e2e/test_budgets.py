@@ -25,7 +25,7 @@ from openai import AsyncOpenAI
 import tocsin
 from tests.e2e.scenarios import Setup, drain, lookup
 from tests.fakes.counts import Page
-from tests.fakes.process import Start, wait_for
+from tests.fakes.process import SHARED_DIR, Start, free_port, scrape, wait_for
 from tocsin.app.watcher import Watcher
 from tocsin.lab.fake_llm import (
     FakeLLM,
@@ -586,6 +586,37 @@ def test_processes_beside_each_other_see_what_the_others_spend(
 
     with pytest.raises(tocsin.LimitExceeded, match="budget team"):
         tocsin.Guard(tocsin.StopLimits()).before_llm(model="gpt-4o", input_tokens=10)
+
+
+@pytest.mark.e2e
+@pytest.mark.slow
+def test_a_fork_counts_everything_once(start: Start, tmp_path: Path) -> None:
+    file = tmp_path / "budgets.sqlite"
+    program = start("spend_in_a_fork", str(file))
+
+    assert 0 == program.exit_code(), program.errors
+    assert Decimal("0.018") == spent_in(file), program.errors
+    assert [] == program.warnings
+
+
+@pytest.mark.e2e
+@pytest.mark.slow
+def test_processes_that_share_a_page_show_the_sum_once(start: Start, tmp_path: Path) -> None:
+    file, shared, port = tmp_path / "budgets.sqlite", tmp_path / "shared", free_port()
+    shared.mkdir()
+    env = {SHARED_DIR: str(shared)}
+    programs = [start("spend_and_serve", str(file), str(port), **env) for _ in range(3)]
+    for program in programs:
+        assert program.said()
+
+    def shown(usd: str) -> bool:
+        return wait_for(lambda: scrape(port, SPENT, budget="team") == pytest.approx(float(usd)), 15)
+
+    assert shown("0.03"), scrape(port, SPENT, budget="team")
+    assert 50 == scrape(port, "agent_budget_limit_dollars")
+    for program in programs[:2]:
+        program.stop()
+        assert shown("0.03"), scrape(port, SPENT, budget="team")
 
 
 def test_a_damaged_file_is_named_counted_and_left_alone(

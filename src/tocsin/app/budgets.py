@@ -109,18 +109,15 @@ class Budgets(SilentObserver):
                 raise ConfigError("budget_file: write it where the first budgets are added")
             self._storage = BudgetStorage(Path(file))
         with self._lock:
-            self.book.open(budgets, self._clock.wall_ns())
-            for budget in budgets:
-                self._told.update(dict.fromkeys(event_labels(budget), 0))
-            accounts = dict(self._accounts)
-            for budget in budgets:
-                accounts.pop(budget.name, None)
-                if budget.stop_usd is not None:
-                    room = (rooms or {}).get(budget.name)
-                    accounts[budget.name] = self._account(budget, room)
-            self._accounts = accounts
+            self._store()
+            self._open(budgets)
+            accounts = {budget.name: self._account(budget, rooms or {}) for budget in budgets}
+            kept = {name: one for name, one in self._accounts.items() if name not in accounts}
+            new = {name: one for name, one in accounts.items() if one is not None}
+            self._accounts = kept | new
             self.tag_names = self.tag_names.union(*(budget.tags for budget in budgets))
             self._store(anew=True)
+            self._changed |= {budget.name for budget in budgets}
             self._compare()
             if self not in _open:
                 _open.append(self)
@@ -213,19 +210,33 @@ class Budgets(SilentObserver):
         self._reset()
         self._storage.reset_after_fork()
         budgets = [line.budget for line in self.book.lines.values()]
-        self.book.open(budgets, self._clock.wall_ns())
-        for budget in budgets:
-            self._told.update(dict.fromkeys(event_labels(budget), 0))
+        self.book.lines.clear()
+        self._open(budgets)
         self._accounts = {
-            name: self._account(account.budget, account.room)
+            name: BudgetAccount(account.budget, account.room, self._clock)
             for name, account in self._accounts.items()
         }
 
-    def _account(self, budget: Budget, room: BudgetRoom | None) -> BudgetAccount:
+    def _open(self, budgets: Sequence[Budget]) -> None:
+        self.book.open(budgets, self._clock.wall_ns())
+        for budget in budgets:
+            for labels in event_labels(budget):
+                self._told.setdefault(labels, 0)
+
+    def _account(self, budget: Budget, rooms: Mapping[str, BudgetRoom]) -> BudgetAccount | None:
+        """Make a budget's account, or change the one that it has; None where nothing is stopped."""
+        if budget.stop_usd is None:
+            return None
+        room = rooms.get(budget.name)
         if room is None:
-            room = OwnRoom(budget.stop_usd or Decimal(0))
-            room.is_blind = self._storage.is_on and budget.on_failure == "closed"
-        return BudgetAccount(budget, room, self._clock)
+            room = OwnRoom(budget.stop_usd)
+            room.is_blind = self._storage.is_blind and budget.on_failure == "closed"
+        account = self._accounts.get(budget.name)
+        if account is None or not account.budget.counts_like(budget):
+            return BudgetAccount(budget, room, self._clock)
+        with self._ledger.lock:
+            account.budget, account.room = budget, room
+        return account
 
     def _add(self, work: Work, usd: Decimal | None, at_ns: int, *, is_guarded: bool) -> None:
         for line in self.book.add(work, usd, at_ns, is_guarded=is_guarded):

@@ -44,6 +44,7 @@ MAX_DELAY_S: Final = 2.0
 FIRST_DELAY_S: Final = 0.1
 MAX_ANSWER: Final = 4 << 20
 MAX_EXPIRY_S: Final = 86_400.0
+MAX_WARNINGS: Final = 100
 JSON: Final = {"Content-Type": "application/json"}
 
 Add = Callable[[Sequence[Budget], Mapping[str, BudgetRoom]], None]
@@ -65,7 +66,8 @@ def budget_server(url: object) -> Target:
 class BudgetClient:
     """Keeps leases up to date from a thread of its own; never raises, and nobody waits for it.
 
-    add: is told of each budget once. ledger: its lock is around all that rooms know.
+    add: is told of budgets that are new, or have other amounts. ledger: its lock is around all that
+    rooms know.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class BudgetClient:
         self._ledger = ledger
         self._clock = clock
         self._rooms: dict[str, LeasedRoom] = {}
+        self._warned: set[str] = set()
         self._link = HttpLink(target, self._headers)
         self._forget()
 
@@ -186,29 +189,50 @@ class BudgetClient:
         self._try_at_s = time.monotonic() + delay_s
 
     def _learn(self) -> None:
-        """Ask what budgets there are; keep those that are new."""
+        """Ask what budgets there are; keep what is new of them."""
         document = self._ask(Request("GET", self._target.path + BUDGETS_PATH), BudgetsDocument)
-        new: dict[str, LeasedRoom] = {}
-        budgets = []
-        for described in document.budgets:
-            if described.name in self._rooms:
-                continue
-            try:
-                budget = described.budget()
-            except ConfigError as error:
-                logger.warning("%s: %s; it is not kept here", self._target, error)
-                continue
-            budgets.append(budget)
-            new[budget.name] = LeasedRoom(budget, self._worker, self._clock, self._wake)
+        budgets = self._read(document)
         names = {described.name for described in document.budgets}
+        new = {
+            budget.name: LeasedRoom(budget, self._worker, self._clock, self._wake)
+            for budget in budgets
+            if budget.name not in self._rooms
+        }
         with self._ledger.lock:
+            for budget in budgets:
+                if budget.name in self._rooms:
+                    self._rooms[budget.name].budget = budget
             for name, room in self._rooms.items():
                 room.is_gone = name not in names
         self._rooms = self._rooms | new
         if budgets:
-            self._add(budgets, new)
+            self._add(budgets, {budget.name: self._rooms[budget.name] for budget in budgets})
         self._refresh_at_s = time.monotonic() + REFRESH_S
         self._known.set()
+
+    def _read(self, document: BudgetsDocument) -> list[Budget]:
+        """Read budgets that are not kept already as they are described."""
+        found = []
+        for described in document.budgets:
+            room = self._rooms.get(described.name)
+            try:
+                budget = described.budget()
+            except ConfigError as error:
+                self._warn(f"{error}; it is not kept here")
+                continue
+            if room is None or (budget != room.budget and room.budget.counts_like(budget)):
+                found.append(budget)
+            elif budget != room.budget:
+                self._warn(
+                    f"budget {budget.name!r} covers something else now: start again for that"
+                )
+        return found
+
+    def _warn(self, text: str) -> None:
+        """Say something once."""
+        if text not in self._warned and len(self._warned) < MAX_WARNINGS:
+            self._warned.add(text)
+            logger.warning("%s: %s", self._target, text)
 
     def _lease(self) -> None:
         """Ask for all leases that are due, in one request."""

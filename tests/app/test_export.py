@@ -27,7 +27,13 @@ from tocsin.model.run import Outcome
 from tocsin.model.span import ErrorClass, Kind, Observation, Span, Usage
 from tocsin.sources.otlp import decode_traces
 from tocsin.sources.otlp_encode import Finished, encode_traces, otlp_span_id, otlp_trace_id
-from tocsin.sources.tocsin_attributes import BUDGET_WORKER, NESTED, RUN_ID, RUN_OUTCOME
+from tocsin.sources.tocsin_attributes import (
+    BUDGET_WORKER,
+    NESTED,
+    RUN_ID,
+    RUN_OUTCOME,
+    TAG,
+)
 
 Make = Callable[..., SpanExporter]
 
@@ -203,12 +209,19 @@ def test_headers_without_an_address_are_a_config_error() -> None:
 
 
 def test_calls_say_as_whom_their_process_reports_what_they_cost() -> None:
-    items = [Finished(seen(one, run_id="r")) for one in (call(span_id="c"), span(Kind.TOOL, "t"))]
+    tags = {"customer": "acme", "tier": "gold"}
+    items = [
+        Finished(seen(one, run_id="r", tags=tags))
+        for one in (call(span_id="c"), span(Kind.TOOL, "t"))
+    ]
     body = encode_traces(items, {}, budget_worker="w")
     llm, tool = decode_traces(body, is_json=True, now_ns=NOON_NS).spans
 
-    assert "w" == llm.attributes[BUDGET_WORKER]
-    assert BUDGET_WORKER not in tool.attributes
+    told = {TAG + "customer": "acme", TAG + "tier": "gold", BUDGET_WORKER: "w"}
+    assert told.items() <= llm.attributes.items()
+    assert not told.keys() & tool.attributes.keys()
+    for attribute in told:  # and nobody else is told
+        assert attribute.encode() not in encode_traces(items, {})
 
 
 # --- receivers, good and bad ------------------------------------------------------------------

@@ -11,7 +11,7 @@ from tocsin.guard.budgets import Budget
 from tocsin.model.span import Cost, ErrorClass, Kind, Span, Usage
 from tocsin.runs.fold import fold
 from tocsin.serve.charging import Charger
-from tocsin.sources.tocsin_attributes import BUDGET_WORKER
+from tocsin.sources.tocsin_attributes import BUDGET_WORKER, TAG
 from tocsin.store.charges import Charge
 
 COST = Cost(Decimal("0.25"), Decimal("0.5"), Decimal(0), Decimal(0))
@@ -80,6 +80,14 @@ def test_a_call_that_failed_without_using_anything_is_no_call() -> None:
     assert not charges(budget, error=ErrorClass.RATE_LIMIT, **failed)
     assert charges(budget, error=ErrorClass.CANCELLED, **failed)
     assert charges(budget, **failed)
+
+
+def test_a_program_that_has_the_budgets_says_tags_too() -> None:
+    told: dict[str, Any] = {"attributes": {TAG + "customer": "acme"}}
+    assert charges(Budget("b", limit=1, tags={"customer": "acme"}), **told)
+    assert not charges(Budget("b", limit=1, tags={"customer": "other"}), **told)
+    both = Budget("b", limit=1, tags={"customer": "acme", "group_id": "chat/7"})
+    assert charges(both, **told)
 
 
 def test_says_who_reports_the_cost_besides() -> None:

@@ -9,7 +9,7 @@ from tocsin.guard.timeline import SLOT_S
 from tocsin.model.label import GROUP_TAG
 from tocsin.model.span import Cost, ErrorClass, Kind, Span
 from tocsin.runs.fold import FoldedRun
-from tocsin.sources.tocsin_attributes import BUDGET_WORKER
+from tocsin.sources.tocsin_attributes import BUDGET_WORKER, TAG
 from tocsin.store.charges import Charge
 
 __all__ = ["Charger"]
@@ -41,7 +41,7 @@ class Charger:
             if cost is None and span.usage is None and span.error not in CUT_OFF:
                 return ()
             agent = agent_of(span, parents) if self._needs_agent else None
-            work = Work(folded.run.workflow, span.model, agent, tags)
+            work = Work(folded.run.workflow, span.model, agent, tags | own_tags(span))
             covering = [budget for budget in self._budgets if budget.covers(work)]
             worker = span.attributes.get(BUDGET_WORKER, "")
             usd = None if cost is None else cost.total
@@ -70,8 +70,15 @@ def slot_of(at_ns: int, slot_s: int) -> int:
     return at_s - at_s % slot_s
 
 
-def tags_of(folded: FoldedRun) -> Mapping[str, str]:
-    """Tags of a run that its spans tell: its conversation."""
+def own_tags(span: Span) -> dict[str, str]:
+    """Tags that a call of a program says which has this server's budgets."""
+    return {
+        name.removeprefix(TAG): tag for name, tag in span.attributes.items() if name.startswith(TAG)
+    }
+
+
+def tags_of(folded: FoldedRun) -> dict[str, str]:
+    """Tags of a run that spans of any kind tell: its conversation."""
     found = folded.run.conversation_id
     return {} if found is None else {GROUP_TAG: found}
 

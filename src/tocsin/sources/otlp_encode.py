@@ -119,7 +119,10 @@ def _pairs(observation: Observation, run: Run | None, budget_worker: str | None)
         yield t.CALLS, span.calls
     if span.kind in CALLS:
         yield from _call(observation)
-        yield t.BUDGET_WORKER, budget_worker
+        if budget_worker is not None:
+            yield t.BUDGET_WORKER, budget_worker
+            for tag, value in (observation.tags or {}).items():
+                yield t.TAG + tag, value
     else:
         yield from _work(observation)
     if run is not None:

@@ -119,6 +119,15 @@ def test_reports_of_guards_count_and_their_accounts_know_them_already() -> None:
     assert isinstance(till.reserve("1"), Hold)
 
 
+def test_guards_may_give_numbers_as_tags_and_others_are_not_kept() -> None:
+    till = Till(Budget("seat", limit=1, stop_at=1, tags={"seat": 7}))
+    purse = till.budgets.purse("w", {"seat": 7, "secret": "s3cret"})  # type: ignore[dict-item]
+
+    assert purse is not None
+    assert {"seat": "7"} == purse.tags
+    assert not purse.is_empty
+
+
 def test_tells_once_of_many_runs_that_are_refused() -> None:
     till = Till(Budget("team", limit=1, stop_at=1, alert_at=()))
     for _ in range(3):

@@ -25,6 +25,7 @@ from tocsin.guard.timeline import Outlook
 from tocsin.meters import catalogue as m
 from tocsin.meters.clients import SilentObserver
 from tocsin.meters.registry import Readings
+from tocsin.model.label import clean_tag
 from tocsin.model.span import ErrorClass, Kind, Observation
 
 __all__ = ["Budgets", "open_budgets"]
@@ -140,8 +141,9 @@ class Budgets(SilentObserver):
         """Budgets as a run sees them, empty where none of them may stop it; None without any."""
         if not self.book.lines:
             return None
-        accounts = list(self._accounts.values())
-        return Purse(accounts, self, workflow=workflow, tags=tags or NO_TAGS)
+        accounts, given = list(self._accounts.values()), tags or NO_TAGS
+        known = {name: tag for name in self.tag_names if (tag := clean_tag(given.get(name)))}
+        return Purse(accounts, self, workflow=workflow, tags=known)
 
     def report(self, work: Work, usd: Decimal | None, *, is_guarded: bool) -> None:
         """Note a call that no span tells of."""

@@ -148,8 +148,10 @@ class Budget:
         return problems
 
 
-def check_budgets(budgets: Sequence[object]) -> None:
+def check_budgets(budgets: object) -> None:
     """Raise a ConfigError that names whatever is no budget, and names that are not unique."""
+    if isinstance(budgets, str) or not isinstance(budgets, Sequence):
+        raise ConfigError(f"budgets: {budgets!r} is not a list; write [tocsin.Budget(…), …]")
     problems = [
         f"budgets: {budget!r} is not a tocsin.Budget(…)"
         for budget in budgets

@@ -12,7 +12,7 @@ from tocsin.api.wellformed import check
 from tocsin.config.settings import Settings
 from tocsin.meters.record import Recorder
 from tocsin.meters.registry import Registry
-from tocsin.runs.limits import ANY_WORKFLOW, WorkflowSLA
+from tocsin.runs.limits import WorkflowSLA
 from tocsin.serve.consumer import Store
 from tocsin.store.base import RunReader
 from tocsin.store.location import EVENTS, STORE
@@ -86,10 +86,11 @@ def embedded_wiring(settings: Settings, data: Path, registry: Registry) -> Wirin
     prices, book, recorder = PriceBook(settings.prices), TraceBook(), Recorder(registry)
     log = EventLog(data / EVENTS)
     bell = Bell(log, [recorder])
-    levels = Levels(settings.slas, prices, book, bell)
+    levels = Levels(settings.slas, prices, book, bell, registry)
     counter = RunCounter(prices, [recorder, bell], judge=levels.judge if settings.slas else None)
     sink = TraceSink(store, book, counter, registry, keep_content=content.keep, levels=levels)
-    _show_levels(recorder, settings.slas)
+    for workflow, sla in settings.slas.items():
+        recorder.watch_limits(workflow, sla.limits)
 
     def close() -> None:
         sink.close()
@@ -105,13 +106,6 @@ def embedded_wiring(settings: Settings, data: Path, registry: Registry) -> Wirin
         close=close,
         description="spans and runs are kept in store/",
     )
-
-
-def _show_levels(recorder: Recorder, slas: Mapping[str, WorkflowSLA]) -> None:
-    """Show counters of breaches before there are any; those of "*" begin with their workflow."""
-    for workflow, sla in slas.items():
-        if workflow != ANY_WORKFLOW:
-            recorder.watch_limits(workflow, sla.limits)
 
 
 def null_wiring(_settings: Settings, _data: Path, _registry: Registry) -> Wiring:

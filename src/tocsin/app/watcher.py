@@ -135,6 +135,7 @@ class Watcher:
         if self._unwatch_runner is None:
             raise ConfigError("stops: runs can be stopped only with watch_runner=True")
         self.stops.add(stops)
+        self.pipeline.slas.explain_also(stops)
         self._alert(alert_service)
         for workflow, rules in stops.items():
             self._recorder.watch_limits(workflow, rules.limits, "stop")

@@ -1,4 +1,4 @@
-"""What hard limits cost the Agents SDK: added microseconds for each LLM call.
+"""What hard limits and budgets cost the Agents SDK: added microseconds for each LLM call.
 
 Two figures. Steps: what the guard's hooks add around one LLM call with a tool call, alone, on a
 conversation of some length. Whole runs: real SDK runs of an instant model, with all limits on and
@@ -152,12 +152,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="exit with 1 for a broken promise")
     parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--budgets", type=int, default=3, help="beside the limits; default 3")
     options = parser.parse_args()
     logging.disable(logging.WARNING)
     random.seed(1)
     watcher = Watcher()
     set_trace_processors([watcher.processor])
     watcher.add_stops({"job": ALL, "limited": ALL})
+    watcher.add_budgets(
+        [
+            tocsin.Budget(f"b{n}", limit=10**6, stop_at=1, workflow=["job", "limited"])
+            for n in range(options.budgets)
+        ]
+    )
     try:
         worst = report_steps(watcher, 20 * options.rounds)
         report_runs(options.rounds)

@@ -15,16 +15,20 @@ from tocsin.app.watcher import Watcher
 from tocsin.lab.fake_llm import FakeLLM
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("README.md", "docs/agents-sdk.md", "docs/quality.md", "docs/slas.md")
-RUNS = {"docs/agents-sdk.md": {"customer-support": 2, "billing": 2}}
+PAGES = ("README.md", "docs/agents-sdk.md", "docs/quality.md", "docs/slas.md", "docs/budgets.md")
+RUNS: dict[str, dict[str, int]] = {
+    "docs/agents-sdk.md": {"customer-support": 2, "billing": 2},
+    "docs/budgets.md": {"support": 3},
+}
 LINKING = (*PAGES, "docs/architecture.md", "docs/dependencies.md", "docs/server.md")
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.M | re.S)
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)[^)]*\)")
 
 
 @pytest.fixture
-def fake_openai(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeLLM]:
+def fake_openai(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeLLM]:
     """The SDK's defaults, pointed at a fake model; nothing installed before or after."""
+    monkeypatch.chdir(tmp_path)
     provider = get_trace_provider()
     before = list(provider._multi_processor._processors)  # type: ignore[attr-defined]
     with FakeLLM() as llm:

@@ -1,5 +1,6 @@
 import sys
 import threading
+from collections.abc import Iterator
 from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
@@ -8,10 +9,18 @@ import pytest
 
 import tocsin
 from tests.fakes.clock import ManualClock
-from tocsin.app import run_guard
+from tocsin.app import install, run_guard
 from tocsin.guard.cover import Cover
 
 PRICES = {"m": {"input": 10, "output": 10}}
+
+
+@pytest.fixture(autouse=True)
+def closed() -> Iterator[None]:
+    """Close the watcher that a block starts where other tests have loaded the SDK."""
+    yield
+    for watcher in install._default:
+        watcher.close()
 
 
 def guard(**limits: Any) -> tocsin.Guard:

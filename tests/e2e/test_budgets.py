@@ -10,13 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from agents import Agent, ModelSettings, OpenAIResponsesModel, RunConfig, Runner, handoff, trace
+from agents import (
+    Agent,
+    ModelSettings,
+    OpenAIResponsesModel,
+    RunConfig,
+    Runner,
+    function_tool,
+    handoff,
+    trace,
+)
 from openai import AsyncOpenAI
 
 import tocsin
 from tests.e2e.scenarios import Setup, drain, lookup
 from tests.fakes.counts import Page
-from tests.fakes.process import Start, wait_for
+from tests.fakes.process import SHARED_DIR, Start, free_port, scrape, wait_for
 from tocsin.app.watcher import Watcher
 from tocsin.lab.fake_llm import (
     FakeLLM,
@@ -348,6 +357,33 @@ def test_calls_of_agents_used_as_tools_are_stopped_by_the_outer_workflows_budget
     assert sum(request.model == "o" for request in llm.requests) == 1
 
 
+@pytest.mark.parametrize("way", ["as tool", "in a block"])
+def test_a_workflow_inside_another_is_not_one_of_its_own(
+    way: str, watch: Watch, llm: FakeLLM
+) -> None:
+    watcher = watch()
+    inner = tocsin.Budget("inner", limit="0.000001 USD", stop_at=1, workflow="inner")
+    watcher.add_budgets([inner])
+    llm.set("o", script([ToolCalls((ToolCall("ask", {"input": "go"}),)), Text("done")]))
+
+    async def program(setup: Setup) -> None:
+        @function_tool(name_override="ask", failure_error_function=None)
+        async def ask(input: str) -> str:  # noqa: A002 - what as_tool calls it
+            around = tocsin.limit(cost="1 USD") if way == "in a block" else contextlib.nullcontext()
+            async with around:
+                config = RunConfig(workflow_name="inner")
+                result = await Runner.run(agent_of(setup), input, run_config=config)
+            return str(result.final_output)
+
+        outer = Agent(name="outer", model=OpenAIResponsesModel("o", setup.client), tools=[ask])
+        await Runner.run(outer, "hi", run_config=CONFIG)
+
+    run(llm, program)
+    assert {} == spent(watcher)
+    with pytest.raises(tocsin.LimitExceeded, match="budget inner"):
+        run(llm, once(RunConfig(workflow_name="inner")))
+
+
 def test_limits_of_runs_and_blocks_hold_beside_a_budget(watch: Watch, llm: FakeLLM) -> None:
     watcher = watch()
     watcher.add_budgets([tocsin.Budget("team", limit="5 USD", stop_at=1)])
@@ -550,6 +586,37 @@ def test_processes_beside_each_other_see_what_the_others_spend(
 
     with pytest.raises(tocsin.LimitExceeded, match="budget team"):
         tocsin.Guard(tocsin.StopLimits()).before_llm(model="gpt-4o", input_tokens=10)
+
+
+@pytest.mark.e2e
+@pytest.mark.slow
+def test_a_fork_counts_everything_once(start: Start, tmp_path: Path) -> None:
+    file = tmp_path / "budgets.sqlite"
+    program = start("spend_in_a_fork", str(file))
+
+    assert 0 == program.exit_code(), program.errors
+    assert Decimal("0.018") == spent_in(file), program.errors
+    assert [] == program.warnings
+
+
+@pytest.mark.e2e
+@pytest.mark.slow
+def test_processes_that_share_a_page_show_the_sum_once(start: Start, tmp_path: Path) -> None:
+    file, shared, port = tmp_path / "budgets.sqlite", tmp_path / "shared", free_port()
+    shared.mkdir()
+    env = {SHARED_DIR: str(shared)}
+    programs = [start("spend_and_serve", str(file), str(port), **env) for _ in range(3)]
+    for program in programs:
+        assert program.said()
+
+    def shown(usd: str) -> bool:
+        return wait_for(lambda: scrape(port, SPENT, budget="team") == pytest.approx(float(usd)), 15)
+
+    assert shown("0.03"), scrape(port, SPENT, budget="team")
+    assert 50 == scrape(port, "agent_budget_limit_dollars")
+    for program in programs[:2]:
+        program.stop()
+        assert shown("0.03"), scrape(port, SPENT, budget="team")
 
 
 def test_a_damaged_file_is_named_counted_and_left_alone(

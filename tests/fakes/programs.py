@@ -3,6 +3,7 @@
 python -m tests.fakes.programs NAME [ARGUMENT…]
 """
 
+import itertools
 import json
 import logging.handlers
 import multiprocessing
@@ -132,21 +133,52 @@ class Spender(Instant):
             return answer
 
 
-def spend_steadily(path: str) -> None:
-    """Say after each call what was spent so far, and when."""
+def spend(count: int, delay_s: float = 0.0) -> None:
+    """Run an agent so many times that spends $0.002 each time."""
+    agent = Agent(name="A", model=Spender(delay_s))
+    for _ in range(count):
+        Runner.run_sync(agent, "hi", run_config=RunConfig(workflow_name=WORKFLOW))
+
+
+def install_budget(path: str, port: int | None = None) -> Watcher:
     watcher = tocsin.install(
-        metrics_port=None,
-        budgets=[tocsin.Budget("team", limit=50, workflow=WORKFLOW)],
+        metrics_port=port,
+        budgets=[tocsin.Budget("team", limit=50, stop_at=1, workflow=WORKFLOW)],
         budget_file=path,
     )
     set_trace_processors([watcher.processor])
-    agent = Agent(name="A", model=Spender(0.05))
+    return watcher
+
+
+def spend_steadily(path: str) -> None:
+    """Say after each call what was spent so far, and when."""
+    install_budget(path)
     say("spending")
-    spent = 0.0
-    while True:
-        Runner.run_sync(agent, "hi", run_config=RunConfig(workflow_name=WORKFLOW))
-        spent += 0.002
-        say((spent, time.time()))
+    for number in itertools.count(1):
+        spend(1, delay_s=0.05)
+        say((number * 0.002, time.time()))
+
+
+def spend_and_serve(path: str, port: str) -> None:
+    """Spend for 5 calls, and wait."""
+    watcher = install_budget(path, int(port))
+    spend(5)
+    watcher.flush()
+    say("spent")
+    sys.stdin.read()
+
+
+def spend_in_a_fork(path: str) -> None:
+    """Spend for 3 calls, for 4 in a forked child, and for 2 again."""
+    watcher = install_budget(path)
+    spend(3)
+    child = os.fork()
+    if child == 0:
+        spend(4)
+        watcher.close()
+        os._exit(0)
+    spend(2)
+    os.waitpid(child, 0)
 
 
 def fork() -> None:
@@ -272,6 +304,8 @@ PROGRAMS: dict[str, Callable[..., None]] = {
         serve_without_space,
         hang_in_a_run,
         spend_steadily,
+        spend_and_serve,
+        spend_in_a_fork,
     )
 }
 

@@ -70,6 +70,28 @@ def test_the_next_period_begins_with_nothing_spent() -> None:
     assert isinstance(till.reserve("1"), Hold)
 
 
+def test_a_clock_that_is_set_back_over_midnight_gives_nothing_back() -> None:
+    till = Till()
+    till.spend("1")
+    till.clock.jump(12 * 3600)
+    till.spend("0.75")
+    till.clock.jump(-60)
+
+    assert isinstance(till.reserve("0.25"), Shortage)
+    till.clock.jump(60)
+    assert isinstance(till.reserve("0.5"), Shortage)
+    assert isinstance(till.reserve("0.25"), Hold)
+
+
+def test_periods_that_an_account_remembers_are_bounded() -> None:
+    till = Till()
+    for _ in range(50):
+        till.spend("1")
+        till.clock.jump(24 * 3600)
+
+    assert len(till.account._left) <= 8
+
+
 def test_a_call_counts_into_the_period_in_which_it_ends() -> None:
     till = Till()
     held = till.hold("0.75")

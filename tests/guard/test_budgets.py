@@ -127,6 +127,12 @@ def test_all_problems_are_named_at_once() -> None:
         assert f"{field}:" in str(caught.value)
 
 
+@pytest.mark.parametrize("budgets", [Budget("team", limit=1), "team", None, {"team": 1}])
+def test_budgets_are_a_list(budgets: object) -> None:
+    with pytest.raises(ConfigError, match="is not a list"):
+        check_budgets(budgets)
+
+
 def test_names_are_unique() -> None:
     budgets = [Budget("team", limit=1), Budget("team", limit=2), {"name": "x"}]
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tocsin.model.label import MAX_NAME, clean_name
+from tocsin.model.label import MAX_NAME, clean_name, clean_tag
 
 NAMES = [
     ("support", "support"),
@@ -41,3 +41,23 @@ def test_clean_name_is_printable_encodable_short_and_stays_as_it_is(text: str) -
 
     assert (True, name) == (name.isprintable(), clean_name(name))
     assert 0 < len(name.encode()) <= 4 * MAX_NAME
+
+
+TAGS = [
+    ("acme", "acme"),
+    (7, "7"),
+    (0, "0"),
+    (-7, "-7"),
+    (True, None),
+    (7.0, None),
+    (10**40, None),
+    ("", None),
+    ("a\nb", "a b"),
+    (None, None),
+    (["acme"], None),
+]
+
+
+@pytest.mark.parametrize(("value", "expected"), TAGS)
+def test_a_tag_is_text_or_a_whole_number(value: object, expected: str | None) -> None:
+    assert expected == clean_tag(value)

@@ -50,6 +50,14 @@ def of_tool(metric: str, values: str) -> tuple[str, str]:
     return f'{metric}{{tool="quote",workflow="w"}}', values
 
 
+def budget(metric: str, values: str, labels: str = "") -> tuple[str, str]:
+    return f'{metric}{{budget="team"{labels}}}', values
+
+
+SPENT, LIMIT = "agent_budget_spent_dollars", "agent_budget_limit_dollars"
+FORECAST = "agent_budget_forecast_dollars"
+PACE, YESTERDAY = ',estimate="pace"', ',estimate="yesterday"'
+UNPRICED = "agent_budget_unpriced_calls_total"
 BY_SIGNAL = {
     "AgentToolLoop": Signal.TOOL_LOOP,
     "AgentNoProgress": Signal.NO_PROGRESS,
@@ -76,34 +84,79 @@ class Case:
     at_m: int = 20
 
 
-CASES = [
-    case
-    for alert, name in BY_SIGNAL.items()
-    for case in (
-        Case(alert, [signal(name, "0x10 0+2x20"), runs(BUSY)], fires=True),
-        Case(alert, [signal(name, "0x10 1x20"), runs("0x10 3x20")], fires=False),
-        Case(alert, [signal(name, "0x12 4x20"), runs(BUSY)], fires=False),
-        Case(alert, [signal(name, "0x12 4x20"), runs("0x60")], fires=True),
-        Case(alert, [signal("other", "0+2x60"), runs(BUSY)], fires=False),
-    )
-] + [
-    Case("AgentStaleToolData", [of_tool(STALE, "0+1x60"), of_tool(CALLS, "0+4x60")], fires=True),
-    Case("AgentStaleToolData", [of_tool(STALE, "0+1x60"), of_tool(CALLS, "0+40x60")], fires=False),
-    Case("AgentStaleToolData", [of_tool(STALE, "0x60"), of_tool(CALLS, "0+4x60")], fires=False),
-    Case("AgentToolDataUndated", [of_tool(UNDATED, "0+1x60"), of_tool(CALLS, "0+1x60")], True, 60),
-    Case("AgentToolDataUndated", [of_tool(UNDATED, "0+1x60"), of_tool(CALLS, "0+4x60")], False, 60),
-    Case("AgentGuardrailNotRunning", [(CHECKS, "0+1x60 60x60"), runs("0+1x120")], True, 110),
-    Case("AgentGuardrailNotRunning", [(CHECKS, "0+1x60 _x60"), runs("0+1x120")], True, 110),
-    Case("AgentGuardrailNotRunning", [(CHECKS, "0+1x120"), runs("0+1x120")], False, 110),
-    Case("AgentGuardrailNotRunning", [(CHECKS, "0+1x60 60x60"), runs("0+1x60 60x60")], False, 110),
-    Case("AgentGuardrailNotRunning", [runs("0+1x120")], False, 110),
-    Case(
-        "AgentGuardrailNotRunning",
-        [(CHECKS, "0+1x120"), runs("0+1x120"), runs("0+1x120", "unguarded")],
-        False,
-        110,
-    ),
-]
+CASES = (
+    [
+        case
+        for alert, name in BY_SIGNAL.items()
+        for case in (
+            Case(alert, [signal(name, "0x10 0+2x20"), runs(BUSY)], fires=True),
+            Case(alert, [signal(name, "0x10 1x20"), runs("0x10 3x20")], fires=False),
+            Case(alert, [signal(name, "0x12 4x20"), runs(BUSY)], fires=False),
+            Case(alert, [signal(name, "0x12 4x20"), runs("0x60")], fires=True),
+            Case(alert, [signal("other", "0+2x60"), runs(BUSY)], fires=False),
+        )
+    ]
+    + [
+        Case(
+            "AgentStaleToolData", [of_tool(STALE, "0+1x60"), of_tool(CALLS, "0+4x60")], fires=True
+        ),
+        Case(
+            "AgentStaleToolData", [of_tool(STALE, "0+1x60"), of_tool(CALLS, "0+40x60")], fires=False
+        ),
+        Case("AgentStaleToolData", [of_tool(STALE, "0x60"), of_tool(CALLS, "0+4x60")], fires=False),
+        Case(
+            "AgentToolDataUndated", [of_tool(UNDATED, "0+1x60"), of_tool(CALLS, "0+1x60")], True, 60
+        ),
+        Case(
+            "AgentToolDataUndated",
+            [of_tool(UNDATED, "0+1x60"), of_tool(CALLS, "0+4x60")],
+            False,
+            60,
+        ),
+        Case("AgentGuardrailNotRunning", [(CHECKS, "0+1x60 60x60"), runs("0+1x120")], True, 110),
+        Case("AgentGuardrailNotRunning", [(CHECKS, "0+1x60 _x60"), runs("0+1x120")], True, 110),
+        Case("AgentGuardrailNotRunning", [(CHECKS, "0+1x120"), runs("0+1x120")], False, 110),
+        Case(
+            "AgentGuardrailNotRunning", [(CHECKS, "0+1x60 60x60"), runs("0+1x60 60x60")], False, 110
+        ),
+        Case("AgentGuardrailNotRunning", [runs("0+1x120")], False, 110),
+        Case(
+            "AgentGuardrailNotRunning",
+            [(CHECKS, "0+1x120"), runs("0+1x120"), runs("0+1x120", "unguarded")],
+            False,
+            110,
+        ),
+        Case("AgentBudgetSpent", [budget(SPENT, "50x60"), budget(LIMIT, "50x60")], fires=True),
+        Case("AgentBudgetSpent", [budget(SPENT, "49x60"), budget(LIMIT, "50x60")], fires=False),
+        Case("AgentBudgetSpent", [budget(LIMIT, "50x60")], fires=False),
+        Case("AgentBudgetUnpricedCalls", [budget(UNPRICED, "0+1x60")], fires=True),
+        Case("AgentBudgetUnpricedCalls", [budget(UNPRICED, "0x40 1x60")], False, 60),
+        Case(
+            "AgentBudgetWithoutPrice", [budget("tocsin_budget_without_price", "1x60")], fires=True
+        ),
+        Case(
+            "AgentBudgetWithoutPrice", [budget("tocsin_budget_without_price", "0x60")], fires=False
+        ),
+    ]
+    + [
+        Case(
+            "AgentBudgetRunsOut",
+            [
+                budget(FORECAST, f"{forecast}x60", estimate),
+                budget(SPENT, f"{spent}x60"),
+                budget(LIMIT, "50x60"),
+            ],
+            fires,
+        )
+        for forecast, spent, estimate, fires in (
+            (60, 20, PACE, True),
+            (40, 20, PACE, False),
+            (60, 5, PACE, False),
+            (60, 55, PACE, False),  # it has run out, as another rule says
+            (60, 20, YESTERDAY, False),
+        )
+    ]
+)
 
 
 def unit_test(case: Case) -> dict[str, Any]:

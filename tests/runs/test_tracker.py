@@ -391,3 +391,41 @@ def test_any_sequence_finishes_every_run_exactly_once_and_leaves_nothing(
         story.tracker._by_trace,
     )
     assert all(run.ended_ns is not None and run.outcome for run in story.finished)
+
+
+def test_a_span_is_its_innermost_agents() -> None:
+    tracker = Tracker()
+    for kind, span_id, parent, name in (
+        (Kind.RUN, "r", None, "w"),
+        (Kind.LLM, "l0", "r", "n"),
+        (Kind.AGENT, "a", "r", "outer"),
+        (Kind.STEP, "s", "a", "turn"),
+        (Kind.LLM, "l1", "s", "n"),
+        (Kind.TOOL, "t", "s", "ask"),
+        (Kind.RUN, "r2", "t", "inner run"),
+        (Kind.AGENT, "b", "r2", "inner"),
+        (Kind.LLM, "l2", "b", "n"),
+        (Kind.AGENT, "c", "r", "after"),
+        (Kind.LLM, "l3", "c", "n"),
+    ):
+        tracker.start(start(kind, span_id, parent, name=name))
+
+    agents = {one: tracker.end(span(Kind.LLM, one), 0).agent for one in ("l0", "l1", "l2", "l3")}
+    assert {"l0": None, "l1": "outer", "l2": "inner", "l3": "after"} == agents
+
+
+def test_spans_have_their_runs_tags_also_when_they_come_late() -> None:
+    tracker = Tracker()
+    tags = {"customer": "acme"}
+    tracker.start(start(Kind.RUN, "r", tags=tags, is_guarded=True))
+    tracker.start(start(Kind.LLM, "l", "r"))
+    inside = tracker.end(span(Kind.LLM, "l"), 0)
+    unstarted = tracker.end(span(Kind.LLM, "l2"), 0)
+    root = span(Kind.RUN, "r")
+    tracker.fold(tracker.end(root, 0), root, None, 0)
+    late = tracker.end(span(Kind.LLM, "l3"), 0)
+
+    assert [(tags, True)] * 3 == [
+        (found.tags, found.is_guarded) for found in (inside, unstarted, late)
+    ]
+    assert 1 == tracker.late_spans

@@ -117,9 +117,13 @@ class BudgetFile:
     def is_first(self) -> bool:
         """Whether this process is the one, of those that have the file open, which shows it."""
         if self._lock is None:
-            with contextlib.suppress(OSError):
+            try:
                 self._lock = open_locked(self.path.with_name(self.path.name + ".lock"))
-        return self._lock is not None
+            except BlockingIOError:
+                return False
+            except OSError:
+                return True  # twice is better than not at all
+        return True
 
     def close(self) -> None:
         """Let go of the file; the next call would open it again."""

@@ -25,6 +25,7 @@ from tocsin.guard.timeline import Outlook
 from tocsin.meters import catalogue as m
 from tocsin.meters.clients import SilentObserver
 from tocsin.meters.registry import Readings
+from tocsin.model.label import clean_tag
 from tocsin.model.span import ErrorClass, Kind, Observation
 
 __all__ = ["Budgets", "open_budgets"]
@@ -109,18 +110,15 @@ class Budgets(SilentObserver):
                 raise ConfigError("budget_file: write it where the first budgets are added")
             self._storage = BudgetStorage(Path(file))
         with self._lock:
-            self.book.open(budgets, self._clock.wall_ns())
-            for budget in budgets:
-                self._told.update(dict.fromkeys(event_labels(budget), 0))
-            accounts = dict(self._accounts)
-            for budget in budgets:
-                accounts.pop(budget.name, None)
-                if budget.stop_usd is not None:
-                    room = (rooms or {}).get(budget.name)
-                    accounts[budget.name] = self._account(budget, room)
-            self._accounts = accounts
+            self._store()
+            self._open(budgets)
+            accounts = {budget.name: self._account(budget, rooms or {}) for budget in budgets}
+            kept = {name: one for name, one in self._accounts.items() if name not in accounts}
+            new = {name: one for name, one in accounts.items() if one is not None}
+            self._accounts = kept | new
             self.tag_names = self.tag_names.union(*(budget.tags for budget in budgets))
             self._store(anew=True)
+            self._changed |= {budget.name for budget in budgets}
             self._compare()
             if self not in _open:
                 _open.append(self)
@@ -139,18 +137,13 @@ class Budgets(SilentObserver):
         """Whether one of them stops calls where Tocsin fails."""
         return any(one.budget.on_failure == "closed" for one in list(self._accounts.values()))
 
-    def purse(
-        self, workflow: str, tags: Mapping[str, str] | None, *, counts: bool = False
-    ) -> Purse | None:
-        """Accounts of the budgets that may stop a run; None where there are none.
-
-        counts: give one to whoever reports calls, which count into all budgets, in any case.
-        """
-        accounts = list(self._accounts.values())
-        if not accounts and not counts:
+    def purse(self, workflow: str, tags: Mapping[str, str] | None) -> Purse | None:
+        """Budgets as a run sees them, empty where none of them may stop it; None without any."""
+        if not self.book.lines:
             return None
-        purse = Purse(accounts, self, workflow=workflow, tags=tags or NO_TAGS)
-        return None if purse.is_empty and not counts else purse
+        accounts, given = list(self._accounts.values()), tags or NO_TAGS
+        known = {name: tag for name in self.tag_names if (tag := clean_tag(given.get(name)))}
+        return Purse(accounts, self, workflow=workflow, tags=known)
 
     def report(self, work: Work, usd: Decimal | None) -> None:
         """Note a call that no span tells of."""
@@ -218,19 +211,33 @@ class Budgets(SilentObserver):
         self._reset()
         self._storage.reset_after_fork()
         budgets = [line.budget for line in self.book.lines.values()]
-        self.book.open(budgets, self._clock.wall_ns())
-        for budget in budgets:
-            self._told.update(dict.fromkeys(event_labels(budget), 0))
+        self.book.lines.clear()
+        self._open(budgets)
         self._accounts = {
-            name: self._account(account.budget, account.room)
+            name: BudgetAccount(account.budget, account.room, self._clock)
             for name, account in self._accounts.items()
         }
 
-    def _account(self, budget: Budget, room: BudgetRoom | None) -> BudgetAccount:
+    def _open(self, budgets: Sequence[Budget]) -> None:
+        self.book.open(budgets, self._clock.wall_ns())
+        for budget in budgets:
+            for labels in event_labels(budget):
+                self._told.setdefault(labels, 0)
+
+    def _account(self, budget: Budget, rooms: Mapping[str, BudgetRoom]) -> BudgetAccount | None:
+        """Make a budget's account, or change the one that it has; None where nothing is stopped."""
+        if budget.stop_usd is None:
+            return None
+        room = rooms.get(budget.name)
         if room is None:
-            room = OwnRoom(budget.stop_usd or Decimal(0))
-            room.is_blind = self._storage.is_on and budget.on_failure == "closed"
-        return BudgetAccount(budget, room, self._clock)
+            room = OwnRoom(budget.stop_usd)
+            room.is_blind = self._storage.is_blind and budget.on_failure == "closed"
+        account = self._accounts.get(budget.name)
+        if account is None or not account.budget.counts_like(budget):
+            return BudgetAccount(budget, room, self._clock)
+        with self._ledger.lock:
+            account.budget, account.room = budget, room
+        return account
 
     def _add(self, work: Work, usd: Decimal | None, at_ns: int, *, is_guarded: bool) -> None:
         for line in self.book.add(work, usd, at_ns, is_guarded=is_guarded):

@@ -68,7 +68,7 @@ class Guard:
         scope, budgets = SCOPE.get(), open_budgets()
         purse = scope.purse
         if purse is None and budgets is not None:
-            purse = budgets.purse(workflow, tags, counts=True)
+            purse = budgets.purse(workflow, tags)
         self._agent = agent
         self._guard = RunGuard(room, workflow, (self.used, *scope.allowances), purse=purse)
         self._forecast = Forecast(room.habits)

@@ -21,8 +21,9 @@ __all__ = ["GuardHooks", "RunLimits"]
 
 UNTRACED: Final = "no-op"
 """Id of the SDK's trace where tracing is switched off."""
-WAITS_S: Final = (0.01, 0.02, 0.05, *[0.1] * 300)
-"""Pauses before a call is made although others, which it should wait for, have not ended."""
+WAITS_S: Final = (0.01, 0.02, 0.05, *[0.1] * 1_200)
+"""Pauses before a call is made although others, which it should wait for, have not ended: two
+minutes, as long as hardly any answer takes."""
 
 
 class RunLimits:

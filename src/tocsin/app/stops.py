@@ -1,5 +1,6 @@
 """Which limits a run has: its workflow's, and those around it."""
 
+import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -57,7 +58,7 @@ class Stops:
         if not self._stops and not self._budgets.is_open and SCOPE.get() == NOWHERE:
             return Unlimited(kwargs)
         try:
-            return self._limits(ticket, kwargs) or Unlimited(kwargs)
+            return self._limits(ticket, kwargs)
         except Exception as error:  # noqa: BLE001 - nothing of ours may reach the user's agent
             self.room.failed(error)
             if self._budgets.is_closed or any(
@@ -66,17 +67,15 @@ class Stops:
                 raise LimitExceeded(Stop(UNKNOWN, FAILURE, 0.0, 0.0)) from None
             return Unlimited(kwargs)
 
-    def _limits(self, ticket: Ticket, kwargs: dict[str, Any]) -> RunLimits | None:
+    def _limits(self, ticket: Ticket, kwargs: dict[str, Any]) -> AbstractContextManager[Limits]:
         hooks = kwargs.get("hooks")
         if isinstance(hooks, GuardHooks) or not isinstance(hooks, RunHooksBase | None):
-            return None  # another watcher's runner was first; or no hooks, as the SDK will say
+            # Another watcher's runner was first; or these are no hooks, as the SDK will say.
+            return Unlimited(kwargs)
         scope = SCOPE.get()
         if scope.guard is not None:
             return RunLimits(scope.guard, kwargs, is_nested=True)
-        guard = self._guard(ticket, kwargs.get("run_config"), scope)
-        return None if guard is None else RunLimits(guard, kwargs, is_nested=False)
-
-    def _guard(self, ticket: Ticket, config: Any, scope: Scope) -> RunGuard | None:
+        config = kwargs.get("run_config")
         workflow = workflow_name(config)
         rules = self._stops.get(workflow) or self._stops.get(ANY_WORKFLOW)
         allowances, purse = scope.allowances, scope.purse
@@ -86,15 +85,34 @@ class Stops:
         if rules is not None and rules.limits:
             own = Allowance(workflow, rules, self.room.clock.monotonic_ns())
             allowances = (own, *allowances)
-        if not allowances and purse is None:
-            return None
-        ticket.is_guarded = purse is not None
-        return RunGuard(
+        ticket.is_guarded = purse is not None and not purse.is_empty
+        if not allowances and not ticket.is_guarded:
+            return Unheld(kwargs, Scope(purse=purse))
+        guard = RunGuard(
             self.room, workflow, allowances, purse=purse, emit=self._emit, ticket=ticket
         )
+        return RunLimits(guard, kwargs, is_nested=False)
 
 
 NOWHERE: Final = Scope()
+
+
+class Unheld(Unlimited):
+    """No limits; but runs inside this one know that it is around them, and counts for them."""
+
+    def __init__(self, kwargs: dict[str, Any], scope: Scope) -> None:
+        super().__init__(kwargs)
+        self._scope = scope
+
+    def __enter__(self) -> Limits:
+        """Begin."""
+        self._token = SCOPE.set(self._scope)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End; a streamed run goes on in a context of its own."""
+        with contextlib.suppress(ValueError):  # closed from another context
+            SCOPE.reset(self._token)
 
 
 def workflow_name(config: Any) -> str:

@@ -1,7 +1,7 @@
 """A budget as an account that calls are reserved against, in this process or shared with others."""
 
 from decimal import Decimal
-from typing import Protocol
+from typing import Final, Protocol
 
 from tocsin.clock import Clock
 from tocsin.errors import StoreError
@@ -11,6 +11,9 @@ from tocsin.guard.periods import Calendar, Period
 from tocsin.model.run import BUDGET_LIMIT
 
 __all__ = ["BudgetAccount", "BudgetRoom", "OwnRoom"]
+
+
+MAX_LEFT: Final = 8
 
 
 class BudgetRoom(Protocol):
@@ -28,7 +31,7 @@ class BudgetRoom(Protocol):
     def ask(self, period: Period, total_usd: Decimal) -> bool:
         """Hear that so much in all would be needed now, which is more than is granted.
 
-        True where more may be granted soon: the call then waits and tries again, for half a minute
+        True where more may be granted soon: the call then waits and tries again, for two minutes
         at most. False where it cannot be: the budget is used up, or nobody answers.
         """
         ...
@@ -83,10 +86,13 @@ class BudgetAccount(LimitedAccount):
         self._calendar = Calendar(budget.per, budget.zone)
         self._period = self._calendar.period(clock.wall_ns())
         self._heard_usd = ZERO
+        self._left: dict[Period, tuple[Decimal, Decimal]] = {}
+        """What was settled and heard in periods that may come back, where the clock is set."""
 
     def lacks(self, firm: Amount) -> Shortage | None:
         """Say that the amount is more than is left."""
-        self._refresh()
+        self._begin_period()
+        self.limits["cost"] = self.room.granted_usd(self._period)
         return super().lacks(firm)
 
     def is_growing(self, firm: Amount) -> bool:
@@ -108,24 +114,28 @@ class BudgetAccount(LimitedAccount):
 
     def settle(self, held: Amount, used: Amount | None, likely: Amount) -> None:
         """Turn what was set aside into what was used, in the period that it is now."""
-        self._refresh()
+        self._begin_period()
         super().settle(held, used, likely)
         self.room.used(self._period, self.cost_usd, self.held_usd)
 
     def heard(self, period: Period, usd: Decimal) -> None:
         """Learn from spans what calls that nobody reserved have spent in a period so far."""
-        self._refresh()
+        self._begin_period()
         if period == self._period and usd != self._heard_usd:
             self.cost_usd += usd - self._heard_usd
             self._heard_usd = usd
             self.room.used(period, self.cost_usd, self.held_usd)
 
-    def _refresh(self) -> None:
-        now_ns = self._clock.wall_ns()
-        if now_ns not in self._period:
-            self._period = self._calendar.period(now_ns)
-            self.cost_usd = self._heard_usd = ZERO
-        self.limits["cost"] = self.room.granted_usd(self._period)
+    def _begin_period(self) -> None:
+        """Go on to the period that it is now, if that is another one."""
+        now_ns, (start_ns, end_ns) = self._clock.wall_ns(), self._period
+        if start_ns <= now_ns < end_ns:
+            return
+        self._left[self._period] = self.cost_usd, self._heard_usd
+        if len(self._left) > MAX_LEFT:
+            del self._left[next(iter(self._left))]
+        self._period = self._calendar.period(now_ns)
+        self.cost_usd, self._heard_usd = self._left.pop(self._period, (ZERO, ZERO))
 
     def _shortage(self, limit: str, value: float | Decimal) -> Shortage:
         """Name the budget; what is not granted to this process counts as spent by others."""

@@ -52,7 +52,6 @@ class BudgetLine:
 
     def __init__(self, budget: Budget, now_ns: int) -> None:
         self.budget = budget
-        self.limit_usd = Decimal(budget.limit)
         self.calendar = Calendar(budget.per, budget.zone)
         self.timeline = Timeline(SLOT_S[budget.per], now_ns)
         self.unwritten: dict[int, Spent] = {}
@@ -61,6 +60,11 @@ class BudgetLine:
         self._unguarded: dict[Period, Decimal] = {}
         self._others: dict[Period, Spent] = {}
         self._told: dict[Period, Set[str]] = {}
+
+    @property
+    def limit_usd(self) -> Decimal:
+        """USD that may be spent per period."""
+        return Decimal(self.budget.limit)
 
     def add(self, usd: Decimal | None, at_ns: int, *, is_guarded: bool = False) -> None:
         """Add a call that ended at a wall-clock time; usd is None where it has no price.
@@ -134,9 +138,16 @@ class BudgetBook:
         self.lines: dict[str, BudgetLine] = {}
 
     def open(self, budgets: Sequence[Budget], now_ns: int) -> None:
-        """Keep budgets from now on, in place of those with the same names."""
+        """Keep budgets from now on, in place of those with the same names.
+
+        Where only amounts are other ones, what was spent stays.
+        """
         for budget in budgets:
-            self.lines[budget.name] = BudgetLine(budget, now_ns)
+            line = self.lines.get(budget.name)
+            if line is not None and line.budget.counts_like(budget):
+                line.budget = budget
+            else:
+                self.lines[budget.name] = BudgetLine(budget, now_ns)
 
     def add(
         self, work: Work, usd: Decimal | None, at_ns: int, *, is_guarded: bool = False

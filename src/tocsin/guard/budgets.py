@@ -17,6 +17,7 @@ __all__ = ["ALERT_AT", "NO_TAGS", "Budget", "Work", "check_budgets"]
 
 ALERT_AT: Final = (Decimal("0.5"), Decimal("0.8"), Decimal(1))
 NO_TAGS: Final[Mapping[str, str]] = {}
+COUNTED_BY: Final = ("name", "per", "timezone", "workflow", "model", "agent", "tags")
 FAILURE_MODES: Final = ("open", "closed")
 
 
@@ -75,6 +76,10 @@ class Budget:
     def zone(self) -> tzinfo:
         """Its time zone."""
         return zone_of(self.timezone) or UTC
+
+    def counts_like(self, other: "Budget") -> bool:
+        """Whether the same calls count into both, in the same periods, whatever their limits."""
+        return all(getattr(self, name) == getattr(other, name) for name in COUNTED_BY)
 
     def concerns(self, workflow: str, tags: Mapping[str, str]) -> bool:
         """Whether calls of a run, at least of some models or agents, count into this budget."""
@@ -143,8 +148,10 @@ class Budget:
         return problems
 
 
-def check_budgets(budgets: Sequence[object]) -> None:
+def check_budgets(budgets: object) -> None:
     """Raise a ConfigError that names whatever is no budget, and names that are not unique."""
+    if isinstance(budgets, str) or not isinstance(budgets, Sequence):
+        raise ConfigError(f"budgets: {budgets!r} is not a list; write [tocsin.Budget(…), …]")
     problems = [
         f"budgets: {budget!r} is not a tocsin.Budget(…)"
         for budget in budgets

@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Protocol
+from typing import Final, Protocol
 
 from tocsin.guard.account import Account
 from tocsin.guard.budget_account import BudgetAccount
 from tocsin.guard.budgets import Work
 
 __all__ = ["Purse", "Teller"]
+
+
+MAX_FOUND: Final = 1_000
 
 
 class Teller(Protocol):
@@ -56,6 +59,8 @@ class Purse:
         if found is None:
             work = self.work(model, agent)
             found = tuple(one for one in self._accounts if one.budget.covers(work))
+            if len(self._found) >= MAX_FOUND:
+                self._found.clear()  # names come from outside
             self._found[model, agent] = found
         return found
 

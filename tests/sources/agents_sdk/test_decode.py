@@ -145,6 +145,36 @@ def test_group_that_is_no_id_is_no_conversation(decoder: Decoder, group: Any) ->
     assert begin(decoder, sdk_span("task")).conversation_id is None
 
 
+def tagged(decoder: Decoder, ticket: Ticket | None, kind: str = "task") -> Any:
+    decoder.tag_names = frozenset({"customer", "plan"})
+    trace = sdk_trace(group_id="chat-7")
+    trace.metadata = {"customer": "acme", "plan": "free", "secret": "s3cret"}
+    decoder.decode((events.TRACE_START, trace, 0, None))
+    return begin(decoder, sdk_span(kind), ticket)
+
+
+def test_tags_are_the_traces_and_the_runs_own_win(decoder: Decoder) -> None:
+    found = tagged(decoder, Ticket(tags={"customer": "zorg"}, is_guarded=True))
+
+    assert {"customer": "zorg", "plan": "free"} == found.tags
+    assert found.is_guarded
+
+
+def test_without_a_watched_runner_tags_are_the_traces(decoder: Decoder) -> None:
+    found = tagged(decoder, None)
+
+    assert {"customer": "acme", "plan": "free"} == found.tags
+    assert not found.is_guarded
+
+
+def test_no_tags_are_read_where_nobody_asks_for_them(decoder: Decoder) -> None:
+    trace = sdk_trace()
+    trace.metadata = {"customer": "acme"}
+    decoder.decode((events.TRACE_START, trace, 0, None))
+
+    assert begin(decoder, sdk_span("task")).tags is None
+
+
 # --- duplicates and lost ends -------------------------------------------------------------
 
 

@@ -176,3 +176,33 @@ TOOL_ERRORS: list[tuple[Any, Any, bool, ErrorClass | None]] = [
 @pytest.mark.parametrize(("error", "output", "is_mcp", "expected"), TOOL_ERRORS)
 def test_tool_error(error: Any, output: Any, is_mcp: bool, expected: ErrorClass | None) -> None:
     assert expected is fields.tool_error(error, output, is_mcp=is_mcp)
+
+
+METADATA = {
+    "customer": "acme",
+    "seat": 7,
+    "flag": True,
+    "secret": "s3cret",
+    5: "x",
+    "group_id": "m",
+}
+TAGS: list[tuple[Any, Any, set[str], Any]] = [
+    (METADATA, "chat-1", {"customer"}, {"customer": "acme"}),
+    (METADATA, "chat-1", {"customer", "seat"}, {"customer": "acme", "seat": "7"}),
+    (METADATA, "chat-1", {"group_id"}, {"group_id": "chat-1"}),
+    (METADATA, None, {"group_id"}, {"group_id": "m"}),
+    (METADATA, "chat-1", {"flag", "nothing"}, None),
+    (METADATA, "chat-1", set(), None),
+    (None, "chat-1", {"group_id", "customer"}, {"group_id": "chat-1"}),
+    ("customer=acme", None, {"customer"}, None),
+    (["customer"], None, {"customer"}, None),
+    ({"customer": HUGE}, None, {"customer"}, {"customer": HUGE[:128]}),
+    ({"customer": {"name": "acme"}}, None, {"customer"}, None),
+]
+
+
+@pytest.mark.parametrize(("metadata", "group", "names", "expected"), TAGS)
+def test_tags_are_those_that_are_asked_for(
+    metadata: Any, group: Any, names: set[str], expected: Any
+) -> None:
+    assert expected == fields.tags(metadata, group, names)

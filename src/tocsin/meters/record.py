@@ -1,6 +1,7 @@
 """Spans and runs -> the catalogue's metrics."""
 
 from collections.abc import Iterable
+from typing import Final
 
 from tocsin.meters import catalogue as m
 from tocsin.meters.registry import Registry
@@ -10,6 +11,8 @@ from tocsin.model.run import Breach, Outcome, Run
 from tocsin.model.span import Cost, ErrorClass, Kind, Observation, Span, Usage
 
 __all__ = ["Recorder"]
+
+ANY_WORKFLOW: Final = "*"
 
 
 class Recorder:
@@ -24,6 +27,8 @@ class Recorder:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._newest_data_ns: dict[str, int] = {}
+        self._limits: dict[str, dict[str, tuple[str, ...]]] = {}
+        """Action -> workflow -> limits."""
         self.watch_signals(Signal)
 
     def watch_signals(self, signals: Iterable[Signal]) -> None:
@@ -38,6 +43,7 @@ class Recorder:
             if not self._registry.has(m.RUNS, (run.workflow, Outcome.OK)):
                 for outcome in Outcome:
                     self._registry.add(m.RUNS, (run.workflow, outcome), 0)
+                self._show_limits(run.workflow)
             for signal in self._signals:
                 self._registry.add(m.QUALITY_SIGNALS, (signal, run.workflow), 0)
 
@@ -89,9 +95,18 @@ class Recorder:
             self._registry.add(m.QUALITY_SIGNALS, (finding.signal.value, finding.workflow))
 
     def watch_limits(self, workflow: str, limits: Iterable[str], action: str = "alert") -> None:
-        """Create the series of a workflow's limits before one is passed."""
-        with self._registry.updating():
-            for limit in limits:
+        """Create the series of a workflow's limits before one is passed.
+
+        Those of "*" begin with the first run of each workflow that has none of its own.
+        """
+        self._limits.setdefault(action, {})[workflow] = tuple(limits)
+        if workflow != ANY_WORKFLOW:
+            with self._registry.updating():
+                self._show_limits(workflow)
+
+    def _show_limits(self, workflow: str) -> None:
+        for action, by_workflow in self._limits.items():
+            for limit in by_workflow.get(workflow, by_workflow.get(ANY_WORKFLOW, ())):
                 self._registry.add(m.SLA_BREACHES, (workflow, limit, action), 0)
 
     def gauge_runs(self, runs: Iterable[Run]) -> None:

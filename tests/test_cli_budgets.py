@@ -10,7 +10,7 @@ from decimal import Decimal
 import msgspec
 import pytest
 
-from tests.fakes.process import starting
+from tests.fakes.process import fetch, starting, wait_for
 from tests.fakes.serving import serve, tocsin
 from tests.fakes.stored import fill, stored_call
 from tocsin.guard.periods import Calendar
@@ -75,10 +75,13 @@ def test_json_is_what_the_api_says(url: str) -> None:
 
 @pytest.mark.e2e
 def test_metrics_show_the_same(url: str) -> None:
-    with urllib.request.urlopen(f"{url}/metrics") as answer:
-        page = answer.read().decode()
-    assert 'agent_budget_spent_dollars{budget="all"} 42.75\n' in page
+    port = int(url.rpartition(":")[2])
+    spent = 'agent_budget_spent_dollars{budget="all"} 42.75\n'
+    assert wait_for(lambda: spent in fetch(port, "/metrics"))
+    page = fetch(port, "/metrics")
     assert 'agent_budget_leased_dollars{budget="all"} 0.0\n' in page
+    assert 'agent_budget_limit_dollars{budget="all"} 50.0\n' in page
+    assert 'agent_budget_spent_dollars{budget="mine"}' not in page
 
 
 @pytest.mark.e2e

@@ -1,6 +1,6 @@
 """Budgets between spans, guards, accounts and whoever is told, on a clock that is set by hand."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -8,6 +8,7 @@ import pytest
 
 from tests.fakes.clock import ManualClock
 from tests.fakes.spans import span
+from tocsin.app import budgets as budgets_module
 from tocsin.app.budgets import Budgets
 from tocsin.app.tariff import Tariff
 from tocsin.errors import ConfigError
@@ -19,6 +20,13 @@ from tocsin.model.span import Cost, ErrorClass, Kind, Observation, Usage
 from tocsin.pricing.catalogue import PriceBook
 
 ZERO = Decimal(0)
+
+
+@pytest.fixture(autouse=True)
+def forget() -> Iterator[None]:
+    """Guards of other tests must not find the budgets of these, which nobody closes."""
+    yield
+    budgets_module._open.clear()
 
 
 class Till:

@@ -4,16 +4,19 @@ import json
 import time
 import urllib.request
 from collections.abc import Iterator
+from datetime import UTC
 from decimal import Decimal
 
 import msgspec
 import pytest
 
-from tests.fakes.process import starting
+from tests.fakes.process import fetch, starting, wait_for
 from tests.fakes.serving import serve, tocsin
 from tests.fakes.stored import fill, stored_call
+from tocsin.guard.periods import Calendar
 from tocsin.model.amounts import UNKNOWN
-from tocsin.store.base import Batch, Charge
+from tocsin.store.base import Batch
+from tocsin.store.charges import Charge
 
 pytestmark = pytest.mark.slow
 
@@ -35,8 +38,11 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     config = directory / "tocsin.yaml"
     config.write_text(CONFIG)
     slot_s = int(time.time()) // 900 * 900
+    month_ns = Calendar("month", UTC).period(time.time_ns()).start_ns
     charges = tuple(
-        Charge(budget, slot_s, "", usd) for budget, costs in SPENT.items() for usd in costs
+        Charge(budget, month_ns, slot_s, "", usd)
+        for budget, costs in SPENT.items()
+        for usd in costs
     )
     span = msgspec.structs.replace(stored_call("r", "c"), charges=charges)
     fill(directory / "data" / "store", Batch(spans=[span]))
@@ -69,10 +75,13 @@ def test_json_is_what_the_api_says(url: str) -> None:
 
 @pytest.mark.e2e
 def test_metrics_show_the_same(url: str) -> None:
-    with urllib.request.urlopen(f"{url}/metrics") as answer:
-        page = answer.read().decode()
-    assert 'agent_budget_spent_dollars{budget="all"} 42.75\n' in page
+    port = int(url.rpartition(":")[2])
+    spent = 'agent_budget_spent_dollars{budget="all"} 42.75\n'
+    assert wait_for(lambda: spent in fetch(port, "/metrics"))
+    page = fetch(port, "/metrics")
     assert 'agent_budget_leased_dollars{budget="all"} 0.0\n' in page
+    assert 'agent_budget_limit_dollars{budget="all"} 50.0\n' in page
+    assert 'agent_budget_spent_dollars{budget="mine"}' not in page
 
 
 @pytest.mark.e2e

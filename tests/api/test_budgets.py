@@ -1,16 +1,21 @@
 """Budgets and leases over HTTP: as a worker asks, and as nobody should."""
 
 import json
+import random
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from tests.fakes.clock import ManualClock
+from tests.fakes.mutations import mutate, mutate_json
 from tocsin.api.budgets import BudgetRoutes
 from tocsin.guard.budgets import Budget
 from tocsin.guard.leases import Terms
@@ -96,7 +101,8 @@ def test_a_worker_may_report_on_nothing(client: TestClient) -> None:
         ([entry(used_usd="NaN")], {}, "used_usd: 'NaN' is not an amount"),
         ([entry(used_usd="-1")], {}, "used_usd: '-1' is not an amount"),
         ([entry(holds_usd="Infinity")], {}, "holds_usd"),
-        ([entry(room_usd="1e9")], {}, "room_usd"),
+        ([entry(room_usd="1000000")], {}, "room_usd"),
+        ([entry(room_usd="1e999999")], {}, "room_usd"),
         ([entry(need_usd="9" * 41)], {}, "length <= 40"),
         ([entry(used_usd=1)], {}, "Expected `str`"),
         ([entry(budget="x")], {}, "there is no budget 'x'; there are all, acme"),
@@ -134,6 +140,23 @@ def test_a_body_that_is_none(client: TestClient, body: bytes) -> None:
 def test_a_body_that_is_too_large(client: TestClient) -> None:
     answer = client.post("/api/v1/budgets/leases", content=b" " * (300 << 10))
     assert 413 == answer.status_code
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0, 1 << 32), st.booleans())
+def test_whatever_comes_the_limit_holds(client: TestClient, seed: int, is_json: bool) -> None:
+    chance = random.Random(seed)
+    amounts = {name: str(chance.randint(0, 15)) for name in ("used_usd", "holds_usd", "room_usd")}
+    amounts["used_usd"] = "0"
+    whole = {"worker": f"w{chance.randint(0, 5)}", "seq": chance.randint(0, 99)}
+    body = json.dumps(whole | {"budgets": [entry(**amounts)]}).encode()
+    spoilt = (mutate_json if is_json else mutate)(body, chance)
+    answer = client.post("/api/v1/budgets/leases", content=spoilt)
+
+    assert answer.status_code in (200, 400, 413, 429), answer.text
+    shown = client.get("/api/v1/budgets").json()["budgets"][0]
+    leased, spent = Decimal(shown["leased_usd"]), Decimal(shown["spent_usd"])
+    assert leased <= max(Decimal(0), 12 - spent)
 
 
 def test_workers_are_bounded(client: TestClient) -> None:

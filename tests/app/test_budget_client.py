@@ -113,10 +113,12 @@ class Kept:
 
     def __init__(self) -> None:
         self.rooms: dict[str, BudgetRoom] = {}
+        self.told: list[Budget] = []
         self.ledger = Ledger()
 
     def add(self, budgets: Sequence[Budget], rooms: Mapping[str, BudgetRoom]) -> None:
         assert {budget.name for budget in budgets} == set(rooms)
+        self.told += budgets
         self.rooms |= rooms
 
     def granted(self, name: str = "all") -> Decimal:
@@ -210,6 +212,8 @@ def too_late(body: bytes) -> tuple[int, bytes]:
         pytest.param(lambda body: (200, body.replace(b'"3"', b'"NaN"')), id="no amount"),
         pytest.param(lambda body: (200, body.replace(b'"all"', b'"al"')), id="another budget"),
         pytest.param(lambda body: (200, body.replace(b"30.0", b'"x"')), id="no time"),
+        pytest.param(lambda body: (200, body.replace(b"30.0", b"1e300")), id="endless"),
+        pytest.param(lambda body: (200, body.replace(b"30.0", b"-1")), id="over before"),
         pytest.param(too_late, id="late"),
     ],
 )
@@ -243,6 +247,25 @@ def test_a_budget_that_the_server_forgot_holds_nobody(
     server.budgets.clear()
 
     assert wait_for(lambda: kept.granted() > 1000, 5)
+
+
+def test_other_amounts_are_kept_and_another_scope_is_not(
+    server: FakeServer,
+    make: Make,
+    kept: Kept,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(budget_client_module, "REFRESH_S", 0.05)
+    assert make(server.url).start(5)
+    room = kept.rooms["all"]
+    server.budgets[:] = [BUDGET | {"limit_usd": "20"}]
+    assert wait_for(lambda: len(kept.told) == 2, 5)
+    server.budgets[:] = [BUDGET | {"limit_usd": "20", "model": ["m"]}]
+    assert wait_for(lambda: "covers something else now" in caplog.text, 5)
+
+    assert [D(10), D(20)] == [budget.limit for budget in kept.told]
+    assert room is kept.rooms["all"]
 
 
 def test_a_forked_child_is_another_worker(

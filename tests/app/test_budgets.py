@@ -1,6 +1,6 @@
 """Budgets between spans, guards, accounts and whoever is told, on a clock that is set by hand."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -8,6 +8,7 @@ import pytest
 
 from tests.fakes.clock import ManualClock
 from tests.fakes.spans import span
+from tocsin.app import budgets as budgets_module
 from tocsin.app.budgets import Budgets
 from tocsin.app.tariff import Tariff
 from tocsin.errors import ConfigError
@@ -19,6 +20,13 @@ from tocsin.model.span import Cost, ErrorClass, Kind, Observation, Usage
 from tocsin.pricing.catalogue import PriceBook
 
 ZERO = Decimal(0)
+
+
+@pytest.fixture(autouse=True)
+def forget() -> Iterator[None]:
+    """Guards of other tests must not find the budgets of these, which nobody closes."""
+    yield
+    budgets_module._open.clear()
 
 
 class Till:
@@ -112,7 +120,7 @@ def test_an_account_adds_calls_that_nobody_reserved_to_those_it_has_settled() ->
 
 def test_reports_of_guards_count_and_their_accounts_know_them_already() -> None:
     till = Till(Budget("team", limit=1, stop_at=1))
-    till.budgets.report(Work("w", "m"), Decimal("0.5"))
+    till.budgets.report(Work("w", "m"), Decimal("0.5"), is_guarded=True)
     till.tick()
 
     assert {("team",): Decimal("0.5")} == till.shown(m.BUDGET_SPENT)

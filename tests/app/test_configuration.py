@@ -20,6 +20,7 @@ listen: 0.0.0.0:9001
 workflows:
   support: {sla: {tokens: 100}, stop: {tokens: 200}}
   "*": {sla: {latency: 60s}}
+budgets: [{name: all, limit: 5 USD}, {name: team, limit: 7 USD}]
 prices: {my-model: {input: 1, output: 2}, other: {input: 1, output: 1}}
 """
 
@@ -54,6 +55,8 @@ def test_what_is_given_in_code_goes_before_the_file(file: Path) -> None:
     assert tocsin.WorkflowSLA(max_tokens_per_request=150) == slas.sla_of("support")
     assert tocsin.WorkflowSLA(max_latency_seconds=60.0) == slas.sla_of("any other")
     assert {"support": tocsin.StopLimits(max_tokens=200)} == watcher.stops._stops
+    budgets = read_limits(file).with_budgets([tocsin.Budget("all", limit="1 USD")]).budgets
+    assert [("team", 7), ("all", 1)] == [(budget.name, budget.limit) for budget in budgets]
     million = Usage(1_000_000, 0)
     costs = [watcher.prices.cost(call(model, million)) for model in ("my-model", "other")]
     assert [3, 1] == [cost and cost.total for cost in costs]

@@ -27,7 +27,13 @@ from tocsin.model.run import Outcome
 from tocsin.model.span import ErrorClass, Kind, Observation, Span, Usage
 from tocsin.sources.otlp import decode_traces
 from tocsin.sources.otlp_encode import Finished, encode_traces, otlp_span_id, otlp_trace_id
-from tocsin.sources.tocsin_attributes import RUN_ID, RUN_OUTCOME
+from tocsin.sources.tocsin_attributes import (
+    BUDGET_WORKER,
+    NESTED,
+    RUN_ID,
+    RUN_OUTCOME,
+    TAG,
+)
 
 Make = Callable[..., SpanExporter]
 
@@ -75,7 +81,12 @@ def observations(draw: st.DrawFn) -> Observation:
         **fields,
     )
     return Observation(
-        span=found, workflow=draw(names), run_id=draw(st.none() | ids), retry=found.is_retry
+        span=found,
+        workflow=draw(names),
+        run_id=draw(st.none() | ids),
+        agent=draw(maybe_names),
+        nested=draw(st.booleans()),
+        retry=found.is_retry,
     )
 
 
@@ -84,16 +95,20 @@ def test_what_is_written_is_read_back(observation: Observation) -> None:
     body = encode_traces([Finished(observation)], {"service.name": "shop"})
     decoded = decode_traces(body, is_json=True, now_ns=NOON_NS + 10**13)
     sent = observation.span
+    is_inside = sent.kind in (Kind.LLM, Kind.EMBEDDING, Kind.TOOL)
+    is_nested_turn = sent.kind is Kind.STEP and observation.nested
 
     expected = msgspec.structs.replace(
         sent,
+        agent=observation.agent if is_inside else None,
         trace_id=otlp_trace_id(sent.trace_id),
         span_id=otlp_span_id(sent.span_id),
         parent_id=None if sent.parent_id in (None, sent.span_id) else otlp_span_id(sent.parent_id),
         workflow=observation.workflow,
         service="shop",
         scope="tocsin",
-        attributes={RUN_ID: otlp_span_id(observation.run_id or sent.trace_id)},
+        attributes={RUN_ID: otlp_span_id(observation.run_id or sent.trace_id)}
+        | ({NESTED: "true"} if is_nested_turn else {}),
     )
     assert ([expected], 0) == (decoded.spans, decoded.skipped.total())
 
@@ -191,6 +206,22 @@ def test_wrong_headers_are_a_config_error_without_their_value(headers: Any) -> N
 def test_headers_without_an_address_are_a_config_error() -> None:
     with pytest.raises(ConfigError, match="export_to"):
         install(export_headers={"a": "b"})
+
+
+def test_calls_say_as_whom_their_process_reports_what_they_cost() -> None:
+    tags = {"customer": "acme", "tier": "gold"}
+    items = [
+        Finished(seen(one, run_id="r", tags=tags))
+        for one in (call(span_id="c"), span(Kind.TOOL, "t"))
+    ]
+    body = encode_traces(items, {}, budget_worker="w")
+    llm, tool = decode_traces(body, is_json=True, now_ns=NOON_NS).spans
+
+    told = {TAG + "customer": "acme", TAG + "tier": "gold", BUDGET_WORKER: "w"}
+    assert told.items() <= llm.attributes.items()
+    assert not told.keys() & tool.attributes.keys()
+    for attribute in told:  # and nobody else is told
+        assert attribute.encode() not in encode_traces(items, {})
 
 
 # --- receivers, good and bad ------------------------------------------------------------------

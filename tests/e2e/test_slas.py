@@ -11,13 +11,13 @@ import pytest
 from agents import Agent, OpenAIChatCompletionsModel, RunConfig, Runner, function_tool
 from openai import AsyncOpenAI
 
+from tests.fakes.observer import RecordingObserver
 from tests.fakes.process import Start, fetch, free_port, scrape
 from tests.fakes.server_process import ServerProcess
 from tocsin.app.export import exporter
 from tocsin.app.watcher import Watcher
 from tocsin.lab.fake_llm import FakeLLM, Text, ToolCall, ToolCalls, script
-
-pytestmark = [pytest.mark.slow, pytest.mark.e2e]
+from tocsin.runs.limits import WorkflowSLA
 
 BREACHES = "agent_sla_breaches_total"
 CONFIG = """\
@@ -92,6 +92,8 @@ def lab(start: Start, tmp_path: Path, watch: Callable[..., Watcher], llm: FakeLL
     return Lab(start, tmp_path, watch(), llm)
 
 
+@pytest.mark.slow
+@pytest.mark.e2e
 def test_tokens_are_told_of_while_the_run_goes_on_and_once(lab: Lab) -> None:
     async def scenario() -> Any:
         async with lab.running("talkative") as is_over:
@@ -110,11 +112,14 @@ def test_tokens_are_told_of_while_the_run_goes_on_and_once(lab: Lab) -> None:
     assert (150, 100, "gpt-4o") == (
         *(event["value"], event["threshold"], event["contributors"][0]["name"]),
     )
-    assert "150 tokens so far, over the limit of 100 tokens; 100 % gpt-4o" in event["message"]
+    expected = "150 tokens so far, over the limit of 100 tokens; 100 % gpt-4o in agent billing"
+    assert expected in event["message"]
     assert ([event], 1.0) == (lab.events(), lab.counted("tokens"))
     assert event["message"] in lab.server.program.errors
 
 
+@pytest.mark.slow
+@pytest.mark.e2e
 def test_a_run_that_hangs_is_told_of_by_the_clock(lab: Lab) -> None:
     async def scenario() -> Any:
         async with lab.running("hanging") as is_over:
@@ -134,6 +139,8 @@ def test_a_run_that_hangs_is_told_of_by_the_clock(lab: Lab) -> None:
     assert lab.ask("runs")["runs"][0]["run_id"] == event["run_id"]
 
 
+@pytest.mark.slow
+@pytest.mark.e2e
 def test_a_restart_in_the_middle_of_a_run_repeats_nothing(lab: Lab) -> None:
     async def scenario() -> list[Any]:
         async with lab.running("talkative"):
@@ -151,6 +158,8 @@ def test_a_restart_in_the_middle_of_a_run_repeats_nothing(lab: Lab) -> None:
     assert before[0]["message"] not in lab.server.program.errors
 
 
+@pytest.mark.slow
+@pytest.mark.e2e
 def test_a_run_within_its_limits_raises_nothing(lab: Lab) -> None:
     async def scenario() -> None:
         async with lab.running("fine"):
@@ -162,3 +171,51 @@ def test_a_run_within_its_limits_raises_nothing(lab: Lab) -> None:
     assert (0.0, 0.0) == (lab.counted("tokens"), lab.counted("latency"))
     levels = {level["limit"]: level for level in lab.ask("slas?workflow=fine")["slas"]}
     assert [1.0] * 3 == [window["share"] for window in levels["tokens"]["windows"]]
+
+
+class Pager:
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+
+    def send(self, *, severity: str, message: str) -> None:
+        self.messages.append(message)
+
+
+def test_in_the_program_a_breach_names_what_has_taken_most(
+    watch: Callable[..., Watcher], llm: FakeLLM
+) -> None:
+    @function_tool
+    async def search() -> str:
+        await asyncio.sleep(0.3)
+        return "found"
+
+    async def scenario() -> None:
+        client = AsyncOpenAI(base_url=llm.base_url, api_key="x", max_retries=0)
+        writer = Agent(name="writer", model=OpenAIChatCompletionsModel("gpt-4o-mini", client))
+        boss = Agent(
+            name="boss",
+            model=OpenAIChatCompletionsModel("gpt-4o", client),
+            tools=[search, writer.as_tool("write", None)],
+        )
+        calls = (ToolCall("search"), ToolCall("write", {"input": "it"}))
+        llm.set("gpt-4o", script([ToolCalls(calls[:1]), ToolCalls(calls[1:]), Text("done")]))
+        await Runner.run(boss, "hi", run_config=RunConfig(workflow_name="report"))
+        await client.close()
+
+    watcher, pager = watch(), Pager()
+    sla = WorkflowSLA(max_latency_seconds=0.2, max_tokens_per_request=500, max_turns=2)
+    watcher.add_slas({"report": sla}, pager)
+    heard = RecordingObserver()
+    watcher.add_observer(heard)
+    asyncio.run(scenario())
+    watcher.close()
+
+    breaches = {breach.limit: breach for breach in heard.all("breached")}
+    assert {"latency", "tokens", "turns"} == breaches.keys()
+    tokens, turns, latency = (breaches[limit] for limit in ("tokens", "turns", "latency"))
+    assert {"gpt-4o": 0.75, "gpt-4o-mini": 0.25} == tokens.shares("model")
+    assert {"boss": 0.75, "writer": 0.25} == tokens.shares("agent")
+    assert [("agent boss", 3)] == [(part.text, part.value) for part in turns.contributors]
+    assert "tool search in agent boss" == latency.largest[0].text
+    assert sum(part.value for part in latency.contributors) == pytest.approx(latency.value, abs=0.1)
+    assert sorted(breach.message for breach in breaches.values()) == sorted(pager.messages)

@@ -559,7 +559,7 @@ def test_metrics_and_alert_service_hear_of_a_stop(watch: Watch, llm: FakeLLM) ->
     watcher.close()
     assert ["warning", "critical"] == [severity for severity, _ in pager.sent]
     assert "job: 300 tokens so far, will stop at 500 tokens (run span_" in pager.sent[0][1]
-    assert "over the limit of 500 tokens (run span_" in pager.sent[1][1]
+    assert "over the limit of 500 tokens; 100 % gpt-4o in agent A (run span_" in pager.sent[1][1]
 
 
 def test_error_names_the_run(limited: Any, llm: FakeLLM) -> None:

@@ -54,9 +54,9 @@ class Program:
     def warnings(self) -> list[str]:
         return [line for line in self.errors.splitlines() if line.startswith("WARNING:tocsin")]
 
-    def said(self, lines: int = 1) -> list[Any]:
+    def said(self, lines: int = 1, timeout_s: float = START_S) -> list[Any]:
         """Wait for lines of output; return all of them."""
-        wait_for(lambda: self._out.read_text().count("\n") >= lines or self.is_over(), START_S)
+        wait_for(lambda: self._out.read_text().count("\n") >= lines or self.is_over(), timeout_s)
         found = [json.loads(line) for line in self._out.read_text().splitlines()]
         assert len(found) >= lines, self.errors
         return found

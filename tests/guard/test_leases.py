@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.fakes.clock import NOON_NS
 from tocsin.guard.held_lease import HeldLease, Use
-from tocsin.guard.leases import Ask, Grant, LeaseBook, Terms, TooManyWorkersError
+from tocsin.guard.leases import Ask, Claim, Grant, LeaseBook, Terms, TooManyWorkersError
+from tocsin.guard.wire import LeaseDocument, LeaseEntry
 from tocsin.model.lease import LeaseRow
 
 D = Decimal
@@ -147,6 +149,14 @@ def test_refuses_a_worker_when_all_that_are_known_hold_leases() -> None:
     with pytest.raises(TooManyWorkersError):
         leases.ask(ask("c", room=1), 0)
     leases.ask(ask("c", room=1), 20 * NS)
+
+
+def test_amounts_are_written_so_that_they_are_read_as_they_were() -> None:
+    claim = Claim("all", NOON_NS, ask("w", 3, used=1, holds=2, need=3, room=4))
+    assert claim == LeaseEntry.of(claim).claim("w", 3)
+    grant = Grant(D("0.0000001"), D(5_000_000))
+    read = LeaseDocument.of(LeaseEntry.of(claim), grant).grant()
+    assert Grant(grant.granted, D("999999.999999999999")) == read
 
 
 class Worker:

@@ -70,6 +70,7 @@ ROWS = design_rows()
 ADDED = {
     "agent_budget_events_total",
     "agent_budget_forecast_dollars",
+    "agent_budget_leased_dollars",
     "agent_budget_unpriced_calls_total",
     "agent_quality_signals_total",
     "agent_tool_undated_results_total",

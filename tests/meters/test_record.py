@@ -40,6 +40,14 @@ def page(registry: Registry) -> Page:
 
 GOOD_CALL = seen(call("gpt-4o", USAGE), provider="openai", cost=COST)
 
+
+def begin_with(recorder: Recorder, limits: dict[str, list[str]]) -> None:
+    """Begin a run of w where workflows have limits."""
+    for workflow, names in limits.items():
+        recorder.watch_limits(workflow, names)
+    recorder.run_started(run())
+
+
 ZEROES: list[tuple[Metric, Callable[[Recorder], None], set[Labels]]] = [
     (
         m.LLM_ERRORS,
@@ -71,6 +79,16 @@ ZEROES: list[tuple[Metric, Callable[[Recorder], None], set[Labels]]] = [
         m.SLA_BREACHES,
         lambda r: r.watch_limits("w", ["latency", "cost"]),
         {("w", "latency", "alert"), ("w", "cost", "alert")},
+    ),
+    (
+        m.SLA_BREACHES,
+        lambda r: begin_with(r, {"*": ["latency", "cost"]}),
+        {("w", "latency", "alert"), ("w", "cost", "alert")},
+    ),
+    (
+        m.SLA_BREACHES,
+        lambda r: begin_with(r, {"*": ["latency"], "w": ["turns"]}),
+        {("w", "turns", "alert")},
     ),
 ]
 

@@ -309,3 +309,19 @@ def test_a_breach_found_elsewhere_is_explained_if_its_run_is_watched() -> None:
 
     assert ["gpt-4.1"] == [part.text for part in found.explain(stop).contributors]
     assert elsewhere == found.explain(elsewhere)
+
+
+@pytest.mark.parametrize("workflow", ["w", "*"])
+def test_a_hard_stop_is_explained_though_there_is_no_level(workflow: str) -> None:
+    going, found = run(input_tokens=10**9), SlaWatch()
+    found.explain_also([workflow])
+    found.started(going)
+    found.began(going, start(Kind.LLM, "c"))
+    assert [] == found.progressed(going, call("gpt-4.1", Usage(71, 0), span_id="c"))
+    stop = Breach(
+        run_id="r", trace_id="t", workflow="w", limit="tokens", value=200, threshold=100,
+        severity="critical", in_flight=True, action="stop",
+    )  # fmt: skip
+
+    assert ["gpt-4.1"] == [part.text for part in found.explain(stop).contributors]
+    assert [] == found.sweep(10**18) + found.ended(going)

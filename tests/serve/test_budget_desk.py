@@ -17,7 +17,8 @@ from tocsin.guard.wire import BudgetDocument
 from tocsin.meters import catalogue as m
 from tocsin.model.lease import LeaseChange
 from tocsin.serve.budget_desk import BudgetDesk
-from tocsin.store.base import Batch, Charge, Receipt
+from tocsin.store.base import Batch, Receipt
+from tocsin.store.charges import Charge
 from tocsin.store.embedded.store import EmbeddedStore
 
 D = Decimal
@@ -54,9 +55,9 @@ class Spans:
         self.store = store
         self.number = 0
 
-    def commit(self, usd: float | None, *, worker: str = "", slot: int = SLOT) -> Receipt:
+    def commit(self, usd: float | None, *, worker: str = "") -> Receipt:
         self.number += 1
-        charge = Charge("all", slot, worker, None if usd is None else D(str(usd)))
+        charge = Charge("all", MIDNIGHT_NS, SLOT, worker, None if usd is None else D(str(usd)))
         span = msgspec.structs.replace(make_call(self.number), charges=(charge,))
         receipt = self.store.commit(Batch(spans=[span]))
         assert receipt is not None
@@ -131,13 +132,26 @@ class Refusing:
         self._store = store
         self.refuses = True
 
-    def write_leases(self, changes: Sequence[LeaseChange]) -> None:
+    def write_leases(self, changes: Sequence[LeaseChange], spent: Any) -> None:
         if self.refuses:
             raise StoreError("the disk is full")
-        self._store.write_leases(changes)
+        self._store.write_leases(changes, spent)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
+
+
+def test_forecasts_survive_a_restart(make: Make, spans: Spans, clock: ManualClock) -> None:
+    desk = make()
+    for number in range(8):
+        clock.advance(900)
+        desk.lease([claim(seq=number, used=0.25 * (number + 1))])
+    spans.commit(1, worker="w")  # is in what was reported
+
+    pace = about(desk).pace
+    assert pace is not None
+    assert pace == about(make()).pace
+    assert 11 < D(pace.total_usd) < 15  # 2 dollars, and about one an hour for ten hours
 
 
 def test_nothing_is_granted_that_is_not_on_disk(store: EmbeddedStore, clock: ManualClock) -> None:

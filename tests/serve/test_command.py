@@ -85,6 +85,34 @@ def test_check_says_what_is_wrong_without_starting(tmp_path: Path) -> None:
     assert (1, message) == (done.returncode, done.stderr)
 
 
+def test_check_tells_all_that_is_impossible_about_limits_and_budgets(tmp_path: Path) -> None:
+    file = tmp_path / "tocsin.yaml"
+    file.write_text("""\
+workflows:
+  support:
+    sla: {tokens: 8000, success: 100%}
+    stop: {tokens: 5000, warn_at: 90%, switch_at: 80%, switch: {gpt-4.1: gpt-4.1-mini}}
+budgets:
+  - {name: all, limit: 0 USD, timezone: Mars/Olympus, workflow: biling}
+""")
+    done = tocsin("check", str(file))
+    expected = f"""\
+{file}:3:25: workflows.support.sla.success: '100%' is not right here; \
+write a share above 0 % and below 100 %, such as 99%
+{file}:4:12: workflows.support.stop.tokens: 5,000 tokens is below the service level \
+of 8,000 tokens; write that or more
+{file}:4:26: workflows.support.stop.warn_at: 90% comes after switch_at; write 80% or less
+{file}:6:17: budgets.0.limit: '0 USD' is not right here; write US dollars above 0, such as 50 USD
+{file}:6:31: budgets.0.timezone: 'Mars/Olympus' is not right here; write a name such as \
+Europe/Berlin (where the system has no time zones: pip install tzdata)
+{file}:6:55: budgets.0.workflow: 'biling' is not under workflows, where there are: support; \
+write one of them, or add it there, or "*" for all others
+"""
+    assert (1, "", expected) == (done.returncode, done.stdout, done.stderr)
+    served = serve("--config", str(file), "--data", str(tmp_path / "data"), *FREE)
+    assert (2, f"tocsin serve: {expected}") == (served.returncode, served.stderr)
+
+
 @pytest.mark.e2e
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_says_where_it_listens_and_stops_when_told(tmp_path: Path, number: int) -> None:

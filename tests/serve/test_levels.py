@@ -18,6 +18,7 @@ from tocsin.model.finding import Finding, Signal
 from tocsin.model.run import Breach, Outcome
 from tocsin.model.span import Kind, Span, Usage
 from tocsin.pricing.catalogue import PriceBook
+from tocsin.runs import level_watch
 from tocsin.runs.limits import WorkflowSLA
 from tocsin.runs.traces import TraceBook
 from tocsin.serve.counting import RunCounter
@@ -43,7 +44,8 @@ class Server:
         self.heard = RecordingObserver()
         bell, prices = Bell(self.log, [self.heard]), PriceBook()
         book = TraceBook(settle_s=settle_s, patience_s=1000, idle_s=1000)
-        levels = Levels(SLAS, prices, book, bell)
+        self.registry = Registry()
+        levels = Levels(SLAS, prices, book, bell, self.registry)
         counter = RunCounter(prices, [bell], judge=levels.judge)
         self.sink = TraceSink(
             self.store, book, counter, Registry(), settle_every_s=1000, levels=levels
@@ -223,7 +225,7 @@ def test_breaches_are_counted_where_the_limits_are_named_and_elsewhere(tmp_path:
 def test_nothing_is_watched_where_there_are_no_levels(tmp_path: Path) -> None:
     log = EventLog(tmp_path / "events.db")
     book = TraceBook()
-    levels = Levels({}, PriceBook(), book, Bell(log, []))
+    levels = Levels({}, PriceBook(), book, Bell(log, []), Registry())
     levels.take([ours(llm("c"), "r")], 0)
     assert {} == levels._watch._flights
     log.close()
@@ -234,3 +236,16 @@ def test_a_breach_is_the_same_struct_as_in_the_program(server: Server) -> None:
     (breach,) = server.heard.all("breached")
     assert isinstance(breach, Breach)
     assert ("gpt-4.1", 1.0) == (breach.largest[0].text, breach.largest[0].share)
+
+
+def test_what_fails_here_is_counted_and_costs_no_span(
+    server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("a mistake of ours")
+
+    monkeypatch.setattr(level_watch, "find_breaches", fail)
+    assert [] == server.come(ours(llm("c1", tokens=120), "r"), report("r")) + server.idle()
+    assert 1 <= Page(server.registry.collect()).total("tocsin_internal_errors_total")
+    assert server.store.run("r") is not None
+    assert "service levels could not be checked" in caplog.text

@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from decimal import Decimal
 from typing import Final, Protocol
 
 import msgspec
@@ -14,20 +13,17 @@ from starlette.routing import Route
 
 from tocsin.clock import SYSTEM_CLOCK, Clock
 from tocsin.errors import QueryError, StoreError
-from tocsin.guard.leases import Ask, Claim, Grant, Terms, TooManyWorkersError
+from tocsin.guard.leases import Claim, Grant, Terms, TooManyWorkersError
 from tocsin.guard.wire import (
     BUDGETS_PATH,
     LEASES_PATH,
     BudgetDocument,
     BudgetsDocument,
     LeaseDocument,
-    LeaseEntry,
     LeaseRequest,
     LeasesDocument,
-    read_usd,
-    write_usd,
 )
-from tocsin.model.moment import parse_time, write_time
+from tocsin.model.moment import write_time
 
 __all__ = ["BudgetRoutes", "Desk"]
 
@@ -115,7 +111,7 @@ class BudgetRoutes:
             asked = msgspec.json.decode(body, type=LeaseRequest)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise QueryError(f"this is no request for leases: {error}") from error
-        claims = [_claim(asked, entry) for entry in asked.budgets]
+        claims = [entry.claim(asked.worker, asked.seq) for entry in asked.budgets]
         named = {(claim.budget, claim.period_ns) for claim in claims}
         if len(named) < len(claims):
             raise QueryError("budgets: one is named twice for the same period")
@@ -126,12 +122,7 @@ class BudgetRoutes:
                 now=write_time(self._clock.wall_ns()),
                 expires_s=self._desk.terms.expiry_s,
                 budgets=[
-                    LeaseDocument(
-                        budget=entry.budget,
-                        period=entry.period,
-                        granted_usd=_money(grant.granted),
-                        reach_usd=_money(grant.reach),
-                    )
+                    LeaseDocument.of(entry, grant)
                     for entry, grant in zip(asked.budgets, grants, strict=True)
                 ],
             )
@@ -144,22 +135,6 @@ class Work(Protocol):
     def __call__(self) -> bytes:
         """Return JSON."""
         ...
-
-
-def _claim(asked: LeaseRequest, entry: LeaseEntry) -> Claim:
-    ask = Ask(
-        worker=asked.worker,
-        seq=asked.seq,
-        used=read_usd("used_usd", entry.used_usd),
-        holds=read_usd("holds_usd", entry.holds_usd),
-        need=read_usd("need_usd", entry.need_usd),
-        room=read_usd("room_usd", entry.room_usd),
-    )
-    return Claim(entry.budget, parse_time(entry.period), ask)
-
-
-def _money(usd: Decimal | None) -> str | None:
-    return None if usd is None else write_usd(usd)
 
 
 async def _read(request: Request) -> bytes:

@@ -5,7 +5,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal, InvalidOperation
 from http.client import HTTPException
 from typing import Final, TypeVar
 
@@ -15,7 +14,7 @@ from tocsin.app.http_link import HttpLink, Request, Response, Target, parse_targ
 from tocsin.app.instance import instance_id
 from tocsin.app.worker import left_s
 from tocsin.clock import SYSTEM_CLOCK, Clock
-from tocsin.errors import ConfigError
+from tocsin.errors import ConfigError, QueryError
 from tocsin.guard.account import Ledger
 from tocsin.guard.budget_account import BudgetRoom
 from tocsin.guard.budgets import Budget
@@ -25,15 +24,12 @@ from tocsin.guard.wire import (
     BUDGETS_PATH,
     LEASES_PATH,
     BudgetsDocument,
-    LeaseDocument,
     LeaseEntry,
     LeaseRequest,
     LeasesDocument,
-    write_usd,
 )
 from tocsin.meters import catalogue as m
 from tocsin.meters.registry import Readings
-from tocsin.model.moment import write_time
 
 __all__ = ["BudgetClient", "budget_server"]
 
@@ -47,6 +43,8 @@ TIMEOUT_S: Final = 3.0
 MAX_DELAY_S: Final = 2.0
 FIRST_DELAY_S: Final = 0.1
 MAX_ANSWER: Final = 4 << 20
+MAX_EXPIRY_S: Final = 86_400.0
+MAX_WARNINGS: Final = 100
 JSON: Final = {"Content-Type": "application/json"}
 
 Add = Callable[[Sequence[Budget], Mapping[str, BudgetRoom]], None]
@@ -68,7 +66,8 @@ def budget_server(url: object) -> Target:
 class BudgetClient:
     """Keeps leases up to date from a thread of its own; never raises, and nobody waits for it.
 
-    add: is told of each budget once. ledger: its lock is around all that rooms know.
+    add: is told of budgets that are new, or have other amounts. ledger: its lock is around all that
+    rooms know.
     """
 
     def __init__(
@@ -86,6 +85,7 @@ class BudgetClient:
         self._ledger = ledger
         self._clock = clock
         self._rooms: dict[str, LeasedRoom] = {}
+        self._warned: set[str] = set()
         self._link = HttpLink(target, self._headers)
         self._forget()
 
@@ -189,29 +189,50 @@ class BudgetClient:
         self._try_at_s = time.monotonic() + delay_s
 
     def _learn(self) -> None:
-        """Ask what budgets there are; keep those that are new."""
+        """Ask what budgets there are; keep what is new of them."""
         document = self._ask(Request("GET", self._target.path + BUDGETS_PATH), BudgetsDocument)
-        new: dict[str, LeasedRoom] = {}
-        budgets = []
-        for described in document.budgets:
-            if described.name in self._rooms:
-                continue
-            try:
-                budget = described.budget()
-            except ConfigError as error:
-                logger.warning("%s: %s; it is not kept here", self._target, error)
-                continue
-            budgets.append(budget)
-            new[budget.name] = LeasedRoom(budget, self._worker, self._clock, self._wake)
+        budgets = self._read(document)
         names = {described.name for described in document.budgets}
+        new = {
+            budget.name: LeasedRoom(budget, self._worker, self._clock, self._wake)
+            for budget in budgets
+            if budget.name not in self._rooms
+        }
         with self._ledger.lock:
+            for budget in budgets:
+                if budget.name in self._rooms:
+                    self._rooms[budget.name].budget = budget
             for name, room in self._rooms.items():
                 room.is_gone = name not in names
         self._rooms = self._rooms | new
         if budgets:
-            self._add(budgets, new)
+            self._add(budgets, {budget.name: self._rooms[budget.name] for budget in budgets})
         self._refresh_at_s = time.monotonic() + REFRESH_S
         self._known.set()
+
+    def _read(self, document: BudgetsDocument) -> list[Budget]:
+        """Read budgets that are not kept already as they are described."""
+        found = []
+        for described in document.budgets:
+            room = self._rooms.get(described.name)
+            try:
+                budget = described.budget()
+            except ConfigError as error:
+                self._warn(f"{error}; it is not kept here")
+                continue
+            if room is None or (budget != room.budget and room.budget.counts_like(budget)):
+                found.append(budget)
+            elif budget != room.budget:
+                self._warn(
+                    f"budget {budget.name!r} covers something else now: start again for that"
+                )
+        return found
+
+    def _warn(self, text: str) -> None:
+        """Say something once."""
+        if text not in self._warned and len(self._warned) < MAX_WARNINGS:
+            self._warned.add(text)
+            logger.warning("%s: %s", self._target, text)
 
     def _lease(self) -> None:
         """Ask for all leases that are due, in one request."""
@@ -227,7 +248,7 @@ class BudgetClient:
         if not asked:
             return
         try:
-            answer = self._post([claim for _, claim in asked])
+            grants, expiry_s = self._post([claim for _, claim in asked])
         except AwayError:
             with self._ledger.lock:
                 for room, claim in asked:
@@ -235,27 +256,25 @@ class BudgetClient:
             raise
         with self._ledger.lock:
             now_ns = self._clock.monotonic_ns()
-            for (room, claim), lease in zip(asked, answer.budgets, strict=True):
-                room.heard(
-                    claim,
-                    _grant(lease),
-                    asked_ns=asked_ns,
-                    expiry_s=answer.expires_s,
-                    now_ns=now_ns,
-                )
+            for (room, claim), grant in zip(asked, grants, strict=True):
+                room.heard(claim, grant, asked_ns=asked_ns, expiry_s=expiry_s, now_ns=now_ns)
 
-    def _post(self, claims: Sequence[Claim]) -> LeasesDocument:
+    def _post(self, claims: Sequence[Claim]) -> tuple[list[Grant], float]:
+        """Ask for leases; return what is granted, and for how many seconds."""
         request = LeaseRequest(
-            worker=self._worker, seq=self._seq, budgets=[_entry(claim) for claim in claims]
+            worker=self._worker, seq=self._seq, budgets=[LeaseEntry.of(claim) for claim in claims]
         )
         path, body = self._target.path + LEASES_PATH, msgspec.json.encode(request)
         answer = self._ask(Request("POST", path, body, JSON), LeasesDocument)
         asked = [(entry.budget, entry.period) for entry in request.budgets]
         if asked != [(lease.budget, lease.period) for lease in answer.budgets]:
             raise AwayError("it answers what was not asked")
-        for lease in answer.budgets:
-            _grant(lease)
-        return answer
+        if not 0 < answer.expires_s < MAX_EXPIRY_S:
+            raise AwayError(f"leases end after {answer.expires_s:g} s")
+        try:
+            return [lease.grant() for lease in answer.budgets], answer.expires_s
+        except QueryError as error:
+            raise AwayError(f"its answer makes no sense: {error}") from error
 
     def _ask(self, request: Request, kind: type[Document]) -> Document:
         try:
@@ -269,35 +288,6 @@ class BudgetClient:
             return msgspec.json.decode(response.content, type=kind)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise AwayError(f"its answer is of another kind ({error})") from error
-
-
-def _entry(claim: Claim) -> LeaseEntry:
-    ask = claim.ask
-    return LeaseEntry(
-        budget=claim.budget,
-        period=write_time(claim.period_ns),
-        used_usd=write_usd(ask.used),
-        holds_usd=write_usd(ask.holds),
-        need_usd=write_usd(ask.need),
-        room_usd=write_usd(ask.room),
-    )
-
-
-def _grant(lease: LeaseDocument) -> Grant:
-    """Read an answer. Raises AwayError where its amounts are none."""
-    return Grant(_usd(lease.granted_usd), _usd(lease.reach_usd))
-
-
-def _usd(text: str | None) -> Decimal | None:
-    if text is None:
-        return None
-    try:
-        usd = Decimal(text)
-    except InvalidOperation:
-        usd = Decimal("NaN")
-    if not usd.is_finite():
-        raise AwayError(f"{text[:40]!r} is not an amount")
-    return usd
 
 
 def _reason(response: Response) -> str:

@@ -101,7 +101,7 @@ def install(
             logger.warning("tocsin.install() was called before; its first settings stay")
             return _installed[0]
         limits = Limits() if config is None else read_limits(config)
-        limits = limits.overridden(slas=slas, stops=stops, prices=prices)
+        limits = limits.overridden(slas=slas, stops=stops, prices=prices).with_budgets(budgets)
         exporting = None if export_to is None else exporter(export_to, export_headers)
         keeper = None if budgets_from is None else budget_server(budgets_from)
         headers = parse_headers(export_headers)
@@ -109,8 +109,8 @@ def install(
         watcher.prices.override(limits.prices)
         watcher.watch_quality(quality)
         _set_limits(watcher, limits, alert_service)
-        if budgets or budget_file is not None:
-            watcher.add_budgets(budgets, file=budget_file)
+        if limits.budgets or budget_file is not None:
+            watcher.add_budgets(limits.budgets, file=budget_file)
         if exporting is not None:
             watcher.export(exporting)
         if keeper is not None and not watcher.lease_budgets(keeper, headers):

@@ -36,7 +36,7 @@ from tocsin.meters.registry import Family, Readings, Registry
 from tocsin.pricing.catalogue import PriceBook
 from tocsin.quality.settings import OFF, Quality
 from tocsin.quality.watch import QualityWatch
-from tocsin.runs.limits import ANY_WORKFLOW, WorkflowSLA
+from tocsin.runs.limits import WorkflowSLA
 from tocsin.sources.agents_sdk.events import Event
 from tocsin.sources.agents_sdk.processor import EventProcessor
 
@@ -129,8 +129,7 @@ class Watcher:
             self.pipeline.add_observer(self._sinks.add(alert_service, slas))
         self.pipeline.add_slas(slas)
         for workflow, sla in slas.items():
-            if workflow != ANY_WORKFLOW:
-                self._recorder.watch_limits(workflow, sla.limits)
+            self._recorder.watch_limits(workflow, sla.limits)
 
     def add_stops(self, stops: Mapping[str, StopLimits], alert_service: Any = None) -> None:
         """Stop runs of workflows at hard limits; tell the service, if there is one.
@@ -141,9 +140,10 @@ class Watcher:
         if self._unwatch_runner is None:
             raise ConfigError("stops: runs can be stopped only with watch_runner=True")
         self.stops.add(stops)
+        self.pipeline.slas.explain_also(stops)
         self._alert(alert_service)
         for workflow, rules in stops.items():
-            for action in rules.actions if workflow != ANY_WORKFLOW else ():
+            for action in rules.actions:
                 self._recorder.watch_limits(workflow, rules.limits, action)
 
     def add_budgets(

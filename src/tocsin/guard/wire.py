@@ -11,8 +11,9 @@ import msgspec
 from tocsin.errors import QueryError
 from tocsin.guard.budget_book import BudgetLine
 from tocsin.guard.budgets import Budget
+from tocsin.guard.leases import Ask, Claim, Grant
 from tocsin.guard.timeline import Outlook
-from tocsin.model.moment import write_time
+from tocsin.model.moment import parse_time, write_time
 
 __all__ = [
     "BUDGETS_PATH",
@@ -30,7 +31,8 @@ __all__ = [
 
 BUDGETS_PATH: Final = "/api/v1/budgets"
 LEASES_PATH: Final = "/api/v1/budgets/leases"
-MAX_USD: Final = Decimal(100_000)
+MAX_USD: Final = Decimal(1_000_000)
+"""Amounts are below it: what one process spends in a period, and what the store can hold."""
 STEP_USD: Final = Decimal("1e-12")
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
@@ -53,6 +55,31 @@ class LeaseEntry(msgspec.Struct, frozen=True, kw_only=True):
     room_usd: Money = "0"
     """Beyond what is used, what it would like to have."""
 
+    @classmethod
+    def of(cls, claim: Claim) -> Self:
+        """Write a claim."""
+        ask = claim.ask
+        return cls(
+            budget=claim.budget,
+            period=write_time(claim.period_ns),
+            used_usd=write_usd(ask.used),
+            holds_usd=write_usd(ask.holds),
+            need_usd=write_usd(ask.need),
+            room_usd=write_usd(ask.room),
+        )
+
+    def claim(self, worker: str, seq: int) -> Claim:
+        """Read it. Raises QueryError."""
+        ask = Ask(
+            worker=worker,
+            seq=seq,
+            used=read_usd("used_usd", self.used_usd),
+            holds=read_usd("holds_usd", self.holds_usd),
+            need=read_usd("need_usd", self.need_usd),
+            room=read_usd("room_usd", self.room_usd),
+        )
+        return Claim(self.budget, parse_time(self.period), ask)
+
 
 class LeaseRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A worker's request. seq grows with each; those that come too late change nothing."""
@@ -70,6 +97,27 @@ class LeaseDocument(msgspec.Struct, frozen=True, kw_only=True):
     granted_usd: str | None
     reach_usd: str | None
     """What that could be if all others gave back what they hold."""
+
+    @classmethod
+    def of(cls, entry: LeaseEntry, grant: Grant) -> Self:
+        """Write what was granted."""
+        granted, reach = grant.granted, grant.reach
+        if reach is not None:
+            reach = min(reach, MAX_USD - STEP_USD)
+        return cls(
+            budget=entry.budget,
+            period=entry.period,
+            granted_usd=None if granted is None else write_usd(granted),
+            reach_usd=None if reach is None else write_usd(reach),
+        )
+
+    def grant(self) -> Grant:
+        """Read it. Raises QueryError."""
+        granted, reach = self.granted_usd, self.reach_usd
+        return Grant(
+            None if granted is None else read_usd("granted_usd", granted),
+            None if reach is None else read_usd("reach_usd", reach),
+        )
 
 
 class LeasesDocument(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,6 +1,7 @@
 """Spans and runs -> the catalogue's metrics."""
 
 from collections.abc import Callable, Iterable
+from typing import Final
 
 from tocsin.meters import catalogue as m
 from tocsin.meters.catalogue import Metric
@@ -12,6 +13,8 @@ from tocsin.model.run import Breach, Run
 from tocsin.model.span import TOOL, Kind, Observation
 
 __all__ = ["Recorder"]
+
+ANY_WORKFLOW: Final = "*"
 
 
 class Recorder:
@@ -26,6 +29,8 @@ class Recorder:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._newest_data_ns: dict[str, int] = {}
+        self._limits: dict[str, dict[str, tuple[str, ...]]] = {}
+        """Action -> workflow -> limits."""
         self.watch_signals(Signal)
         self._counts: dict[Kind, Callable[[Observation], None]] = {
             Kind.LLM: self._call,
@@ -44,7 +49,9 @@ class Recorder:
     def run_started(self, run: Run) -> None:
         """Create the series of a workflow's outcomes and signals."""
         with self._registry.updating():
-            self._registry.together(RunSeries, (run.workflow,)).start(self._signals)
+            series = self._registry.together(RunSeries, (run.workflow,))
+            if series.start(self._signals):
+                self._show_limits(run.workflow)
 
     def work_started(self, kind: Kind, name: str, workflow: str) -> None:
         """Create a tool's error series before its first call can fail."""
@@ -76,9 +83,18 @@ class Recorder:
             self._registry.add(m.QUALITY_SIGNALS, (finding.signal.value, finding.workflow))
 
     def watch_limits(self, workflow: str, limits: Iterable[str], action: str = "alert") -> None:
-        """Create the series of a workflow's limits before one is passed."""
-        with self._registry.updating():
-            for limit in limits:
+        """Create the series of a workflow's limits before one is passed.
+
+        Those of "*" begin with the first run of each workflow that has none of its own.
+        """
+        self._limits.setdefault(action, {})[workflow] = tuple(limits)
+        if workflow != ANY_WORKFLOW:
+            with self._registry.updating():
+                self._show_limits(workflow)
+
+    def _show_limits(self, workflow: str) -> None:
+        for action, by_workflow in self._limits.items():
+            for limit in by_workflow.get(workflow, by_workflow.get(ANY_WORKFLOW, ())):
                 self._registry.add(_metric_of(action), (workflow, limit, action), 0)
 
     def gauge_runs(self, runs: Iterable[Run]) -> None:

@@ -27,10 +27,14 @@ class RunSeries:
         self._outcomes: dict[Outcome, Number] = {}
         self._signals: tuple[str, ...] = ()
 
-    def start(self, signals: tuple[str, ...]) -> None:
-        """Create the series of outcomes and of signals, which are the same for all runs."""
+    def start(self, signals: tuple[str, ...]) -> bool:
+        """Create the series of outcomes and of signals, which are the same for all runs.
+
+        True the first time.
+        """
         number = self._registry.number
-        if not self._outcomes:
+        is_first = not self._outcomes
+        if is_first:
             self._outcomes = {
                 outcome: number(m.RUNS, (*self._labels, outcome)) for outcome in Outcome
             }
@@ -38,6 +42,7 @@ class RunSeries:
             self._signals = signals
             for signal in signals:
                 number(m.QUALITY_SIGNALS, (signal, *self._labels))
+        return is_first
 
     def end(self, run: Run, conversation_turns: int | None) -> None:
         """Count a finished run."""

@@ -145,7 +145,8 @@ class Breach(msgspec.Struct, frozen=True, kw_only=True):
         run = f"(trace {self.trace_id})" if self.run_id is None else f"(run {self.run_id})"
         match self.action:
             case "stop":
-                return f"{stop_sentence(self.workflow, self.limit, value, threshold)} {run}"
+                stopped = stop_sentence(self.workflow, self.limit, value, threshold)
+                return f"{stopped}{self._mainly()} {run}"
             case "warn" | "switch":
                 then = "; on a cheaper model from here" if self.action == "switch" else ""
                 return f"{self.workflow}: {value} so far, will stop at {threshold}{then} {run}"

@@ -2,7 +2,7 @@
 
 import heapq
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
@@ -115,6 +115,9 @@ def _is_limit(value: object) -> bool:
         return False
 
 
+NO_LEVEL: Final = WorkflowSLA()
+
+
 class Watched(msgspec.Struct):
     """A run with an SLA."""
 
@@ -135,12 +138,17 @@ class SlaWatch:
 
     def __init__(self) -> None:
         self._slas: dict[str, WorkflowSLA] = {}
+        self._explained: set[str] = set()
         self._deadlines: list[tuple[int, str]] = []
         self._watched: dict[str, Watched] = {}
 
     def add(self, slas: Mapping[str, WorkflowSLA]) -> None:
         """Watch more workflows; a later SLA for the same workflow replaces the earlier."""
         self._slas.update(slas)
+
+    def explain_also(self, workflows: Iterable[str]) -> None:
+        """Follow runs of these workflows for `explain`, though they have no SLA; "*": of all."""
+        self._explained.update(workflows)
 
     def forget(self) -> None:
         """Drop the runs that are watched; the service levels stay."""
@@ -155,7 +163,9 @@ class SlaWatch:
         """Watch a run from now on, if its workflow has an SLA."""
         sla = self.sla_of(run.workflow)
         if sla is None:
-            return
+            if not self._explained & {run.workflow, ANY_WORKFLOW}:
+                return
+            sla = NO_LEVEL
         self._watched[run.run_id] = Watched(run, sla, sla.levels, Tally(run.started_ns))
         if sla.max_latency_seconds is not None:
             limit_s = min(float(sla.max_latency_seconds), MAX_LATENCY_S)

@@ -21,7 +21,8 @@ from tocsin.guard.wire import BudgetDocument
 from tocsin.meters import catalogue as m
 from tocsin.meters.registry import Readings
 from tocsin.model.lease import LeaseChange
-from tocsin.store.base import BudgetStore, Charge, Receipt
+from tocsin.store.base import Receipt
+from tocsin.store.charges import BudgetStore, Charge
 
 __all__ = ["BudgetDesk"]
 
@@ -76,6 +77,8 @@ class BudgetDesk:
         self._lock = threading.Lock()
         now_ns = clock.wall_ns()
         self.lines = {budget.name: BudgetLine(budget, now_ns) for budget in budgets}
+        self._unwritten: defaultdict[tuple[str, int], Decimal] = defaultdict(Decimal)
+        """By budget and slot, what workers have spent and no timeline on disk has."""
         self._pages: OrderedDict[tuple[str, int], Page] = OrderedDict()
         self._told: defaultdict[tuple[str, str], int] = defaultdict(int)
         """How often what was told, by budget and event."""
@@ -93,7 +96,7 @@ class BudgetDesk:
         with self._lock:
             for charge in receipt.charges:
                 line = self.lines[charge.budget]
-                page = self._page(line, line.calendar.period(charge.slot_s * NS_PER_S))
+                page = self._page(line, line.calendar.period(charge.period_ns))
                 if receipt.seq > page.seq:  # else it was read with the charge in it
                     self._charge(line, page, charge)
             self._look()
@@ -116,10 +119,11 @@ class BudgetDesk:
         with self._lock:
             grants = [self._lease(claim) for claim in claims]
             changes = self._take_changes()
+            spent, self._unwritten = self._unwritten, defaultdict(Decimal)
             self._look()
         if changes:
             try:
-                self._store.write_leases(changes)
+                self._store.write_leases(changes, spent)
             except StoreError:
                 with self._lock:
                     self._put_back(changes)
@@ -193,7 +197,10 @@ class BudgetDesk:
         page.unpriced += charge.usd is None
         self._unpriced[charge.budget] += charge.usd is None
         page.book.add_stored(charge.worker, charge.usd or Decimal(0))
-        line.timeline.add(page.book.spent - before, charge.slot_s * NS_PER_S)
+        spent_usd = page.book.spent - before
+        line.timeline.add(spent_usd, charge.slot_s * NS_PER_S)
+        if charge.worker and spent_usd:
+            self._unwritten[charge.budget, charge.slot_s] += spent_usd
 
     def _lease(self, claim: Claim) -> Grant:
         line, now_ns = self.lines[claim.budget], self._clock.wall_ns()
@@ -204,7 +211,10 @@ class BudgetDesk:
             ask = msgspec.structs.replace(ask, holds=ask.used, need=nothing, room=nothing)
         before = page.book.spent
         grant = page.book.ask(ask, self._clock.monotonic_ns())
-        line.timeline.add(page.book.spent - before, now_ns)
+        spent_usd = page.book.spent - before
+        line.timeline.add(spent_usd, now_ns)
+        if spent_usd:
+            self._unwritten[claim.budget, line.timeline.slot_of(now_ns)] += spent_usd
         return grant
 
     def _look(self) -> None:
@@ -225,13 +235,9 @@ class BudgetDesk:
 
     def _load(self, now_ns: int) -> None:
         """Read when money was spent of late."""
-        start_s = now_ns // NS_PER_S - TIMELINE_S
-        slots: defaultdict[str, dict[int, Decimal]] = defaultdict(dict)
-        for found in self._store.spending(start_s)[1]:
-            known = slots[found.budget]
-            known[found.slot_s] = known.get(found.slot_s, Decimal(0)) + found.usd
+        slots = self._store.timeline(now_ns // NS_PER_S - TIMELINE_S)
         for name, line in self.lines.items():
-            if name in slots:
+            if slots.get(name):
                 line.timeline.replace(slots[name], min(slots[name]) * NS_PER_S)
 
     def _page(self, line: BudgetLine, period: Period) -> Page:
@@ -257,13 +263,8 @@ class BudgetDesk:
                     return
 
     def _read_spending(self, name: str, page: Page) -> None:
-        bounds = (page.period.start_ns // NS_PER_S, page.period.end_ns // NS_PER_S)
-        page.seq, spending = self._store.spending(*bounds)
-        found = [one for one in spending if one.budget == name]
-        totals: defaultdict[str, Decimal] = defaultdict(Decimal)
-        for one in found:
-            totals[one.worker] += one.usd
-        page.book.set_stored(totals)
+        page.seq, found = self._store.spending(name, page.period.start_ns)
+        page.book.set_stored({one.worker: one.usd for one in found})
         page.priced = sum(one.priced for one in found)
         page.unpriced = sum(one.unpriced for one in found)
 

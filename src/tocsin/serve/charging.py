@@ -4,12 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from tocsin.guard.budgets import Budget, Work
+from tocsin.guard.periods import Calendar
 from tocsin.guard.timeline import SLOT_S
 from tocsin.model.label import GROUP_TAG
 from tocsin.model.span import Cost, ErrorClass, Kind, Span
 from tocsin.runs.fold import FoldedRun
-from tocsin.sources.tocsin_attributes import BUDGET_WORKER
-from tocsin.store.base import Charge
+from tocsin.sources.tocsin_attributes import BUDGET_WORKER, TAG
+from tocsin.store.charges import Charge
 
 __all__ = ["Charger"]
 
@@ -22,10 +23,11 @@ Charging = Callable[[Span, Cost | None], tuple[Charge, ...]]
 
 
 class Charger:
-    """Makes the charges of calls. A call counts into the slot of time in which it ended."""
+    """Makes the charges of calls. A call counts into the period in which it ended."""
 
     def __init__(self, budgets: Sequence[Budget]) -> None:
         self._budgets = budgets
+        self._calendars = {budget.name: Calendar(budget.per, budget.zone) for budget in budgets}
         self._needs_agent = any(budget.agent for budget in budgets)
 
     def of_run(self, folded: FoldedRun) -> Charging:
@@ -39,12 +41,18 @@ class Charger:
             if cost is None and span.usage is None and span.error not in CUT_OFF:
                 return ()
             agent = agent_of(span, parents) if self._needs_agent else None
-            work = Work(folded.run.workflow, span.model, agent, tags)
+            work = Work(folded.run.workflow, span.model, agent, tags | own_tags(span))
             covering = [budget for budget in self._budgets if budget.covers(work)]
             worker = span.attributes.get(BUDGET_WORKER, "")
             usd = None if cost is None else cost.total
             return tuple(
-                Charge(budget.name, slot_of(span.ended_ns, SLOT_S[budget.per]), worker, usd)
+                Charge(
+                    budget.name,
+                    self._calendars[budget.name].period(span.ended_ns).start_ns,
+                    slot_of(span.ended_ns, SLOT_S[budget.per]),
+                    worker,
+                    usd,
+                )
                 for budget in covering
             )
 
@@ -62,8 +70,15 @@ def slot_of(at_ns: int, slot_s: int) -> int:
     return at_s - at_s % slot_s
 
 
-def tags_of(folded: FoldedRun) -> Mapping[str, str]:
-    """Tags of a run that its spans tell: its conversation."""
+def own_tags(span: Span) -> dict[str, str]:
+    """Tags that a call of a program says which has this server's budgets."""
+    return {
+        name.removeprefix(TAG): tag for name, tag in span.attributes.items() if name.startswith(TAG)
+    }
+
+
+def tags_of(folded: FoldedRun) -> dict[str, str]:
+    """Tags of a run that spans of any kind tell: its conversation."""
     found = folded.run.conversation_id
     return {} if found is None else {GROUP_TAG: found}
 

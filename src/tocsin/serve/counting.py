@@ -50,7 +50,9 @@ class RunCounter:
         charger: Charger | None = None,
         judge: Callable[[FoldedRun], None] | None = None,
     ) -> None:
-        """charger: knows which budgets calls count into. judge: compares runs with their levels."""
+        """charger: says which budgets calls count into. judge: compares runs that are over with
+        their service levels.
+        """
         self.spend = DailySpend()
         self._charger = charger or Charger(())
         self._compare = judge

@@ -1,15 +1,17 @@
 """Service levels and what else is raised of runs: found, kept once, told."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import compress
 from typing import Final
 
 from tocsin.api.events import breach_event, finding_event
 from tocsin.clock import SYSTEM_CLOCK, Clock
 from tocsin.errors import StoreError
+from tocsin.meters import catalogue as m
 from tocsin.meters.clients import SilentObserver
 from tocsin.meters.observer import Observer
+from tocsin.meters.registry import Registry
 from tocsin.model.finding import Finding
 from tocsin.model.span import Span
 from tocsin.runs.fold import FoldedRun
@@ -83,31 +85,48 @@ def _write(messages: Sequence[str]) -> None:
 
 
 class Levels:
-    """Watches service levels for a `TraceSink`, and rings the bell."""
+    """Watches service levels for a `TraceSink`, and rings the bell.
+
+    What fails in here is logged and counted, and keeps no span from being stored.
+    """
 
     def __init__(
-        self, slas: Mapping[str, WorkflowSLA], prices: Prices, book: TraceBook, bell: Bell
+        self,
+        slas: Mapping[str, WorkflowSLA],
+        prices: Prices,
+        book: TraceBook,
+        bell: Bell,
+        registry: Registry,
     ) -> None:
         self._watch = LevelWatch(slas, prices, book.so_far)
         self._has_levels = bool(slas)
         self._bell = bell
+        self._registry = registry
         self._found: list[FoundBreach] = []
 
     def take(self, spans: Iterable[Span], now_ns: int) -> None:
         """Look at spans that have come; the book must have them."""
         if self._has_levels:
-            self._bell.ring(self._watch.take(spans, now_ns))
+            self._safely(lambda: self._bell.ring(self._watch.take(spans, now_ns)))
 
     def sweep(self, now_ns: int) -> None:
         """Look for runs that are late; tell of these and of what `judge` has found."""
-        found, self._found = [*self._found, *self._watch.sweep(now_ns)], []
-        self._bell.ring(found)
-        self._bell.flush()
+        found, self._found = self._found, []
+        self._safely(lambda: self._bell.ring([*found, *self._watch.sweep(now_ns)]))
+        self._safely(self._bell.flush)
 
     def judge(self, folded: FoldedRun) -> None:
         """Look at a run that is over; `sweep` tells what was found."""
-        self._found += self._watch.judge(folded)
+        self._safely(lambda: self._found.extend(self._watch.judge(folded)))
 
     def forget(self, trace_id: str) -> None:
         """Follow a trace no more; it is over."""
         self._watch.forget(trace_id)
+
+    def _safely(self, look: Callable[[], None]) -> None:
+        try:
+            look()
+        except Exception:
+            logger.exception("service levels could not be checked")
+            with self._registry.updating():
+                self._registry.add(m.INTERNAL_ERRORS, ())

@@ -14,7 +14,7 @@ from tocsin.config.settings import Settings
 from tocsin.guard.leases import TERMS, Terms
 from tocsin.meters.record import Recorder
 from tocsin.meters.registry import Registry
-from tocsin.runs.limits import ANY_WORKFLOW, WorkflowSLA
+from tocsin.runs.limits import WorkflowSLA
 from tocsin.serve.consumer import Store
 from tocsin.store.base import RunReader
 from tocsin.store.location import EVENTS, STORE
@@ -94,7 +94,7 @@ def embedded_wiring(
     prices, book, recorder = PriceBook(settings.prices), TraceBook(), Recorder(registry)
     log = EventLog(data / EVENTS)
     bell = Bell(log, [recorder])
-    levels = Levels(settings.slas, prices, book, bell)
+    levels = Levels(settings.slas, prices, book, bell, registry)
     desk = BudgetDesk(settings.spending, store, terms=terms)
     counter = RunCounter(
         prices,
@@ -111,7 +111,8 @@ def embedded_wiring(
         levels=levels,
         keep_content=content.keep,
     )
-    _show_levels(recorder, settings.slas)
+    for workflow, sla in settings.slas.items():
+        recorder.watch_limits(workflow, sla.limits)
 
     def close() -> None:
         sink.close()
@@ -128,13 +129,6 @@ def embedded_wiring(
         close=close,
         description="spans and runs are kept in store/",
     )
-
-
-def _show_levels(recorder: Recorder, slas: Mapping[str, WorkflowSLA]) -> None:
-    """Show counters of breaches before there are any; those of "*" begin with their workflow."""
-    for workflow, sla in slas.items():
-        if workflow != ANY_WORKFLOW:
-            recorder.watch_limits(workflow, sla.limits)
 
 
 def null_wiring(_settings: Settings, _data: Path, _registry: Registry) -> Wiring:

@@ -22,9 +22,10 @@ Pair: TypeAlias = tuple[str, "str | bool | int | float | None"]
 HEX: Final = frozenset("0123456789abcdef")
 CALLS: Final = frozenset({Kind.LLM, Kind.EMBEDDING})
 INTERNAL, CLIENT, ERROR = 1, 3, 2
+AGENT: Final = "gen_ai.agent.name"
 NAMED_BY: Final = {
-    Kind.AGENT: "gen_ai.agent.name",
-    Kind.STEP: "gen_ai.agent.name",
+    Kind.AGENT: AGENT,
+    Kind.STEP: AGENT,
     Kind.TOOL: "gen_ai.tool.name",
 }
 
@@ -118,7 +119,10 @@ def _pairs(observation: Observation, run: Run | None, budget_worker: str | None)
         yield t.CALLS, span.calls
     if span.kind in CALLS:
         yield from _call(observation)
-        yield t.BUDGET_WORKER, budget_worker
+        if budget_worker is not None:
+            yield t.BUDGET_WORKER, budget_worker
+            for tag, value in (observation.tags or {}).items():
+                yield t.TAG + tag, value
     else:
         yield from _work(observation)
     if run is not None:
@@ -133,6 +137,7 @@ def _work(observation: Observation) -> Iterator[Pair]:
         case Kind.STEP:
             yield t.NESTED, observation.nested or None
         case Kind.TOOL:
+            yield AGENT, observation.agent
             yield t.ARGUMENTS, span.arguments
             yield t.RETRY, observation.retry or None
         case Kind.HANDOFF:
@@ -144,6 +149,7 @@ def _work(observation: Observation) -> Iterator[Pair]:
 
 def _call(observation: Observation) -> Iterator[Pair]:
     span, usage = observation.span, observation.span.usage
+    yield AGENT, observation.agent
     yield "gen_ai.provider.name", observation.provider
     yield "gen_ai.request.model", span.model
     yield "gen_ai.response.model", span.response_model

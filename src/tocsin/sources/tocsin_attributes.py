@@ -22,6 +22,7 @@ __all__ = [
     "RUN_ID",
     "RUN_OUTCOME",
     "SCOPE",
+    "TAG",
     "TRIGGERED",
 ]
 
@@ -42,6 +43,8 @@ COST: Final = "tocsin.cost_usd"
 ARGUMENTS: Final = "tocsin.tool.arguments_hash"
 BUDGET_WORKER: Final = "tocsin.budget.worker"
 """On calls of a process that leases budgets: as whom it reports what they cost."""
+TAG: Final = "tocsin.tag."
+"""How the attributes begin on such calls that hold tags of their run: those that budgets name."""
 RETRY: Final = "tocsin.tool.retry"
 TRIGGERED: Final = "tocsin.guardrail.triggered"
 

@@ -8,9 +8,9 @@ from typing import Final, Protocol
 
 import msgspec
 
-from tocsin.model.lease import LeaseChange, LeaseRow
 from tocsin.model.run import Outcome, Run
 from tocsin.model.span import Observation
+from tocsin.store.charges import Charge
 from tocsin.store.level_counts import FAILED, LevelCount, LevelQuery
 
 __all__ = [
@@ -18,8 +18,6 @@ __all__ = [
     "FAILED",
     "NO_RUN",
     "Batch",
-    "BudgetStore",
-    "Charge",
     "Conversation",
     "ErrorCount",
     "GroupBy",
@@ -33,7 +31,6 @@ __all__ = [
     "Scope",
     "Sealed",
     "SpanStore",
-    "Spending",
     "StoredRun",
     "StoredSpan",
     "UsageSum",
@@ -42,17 +39,6 @@ __all__ = [
 
 NO_RUN: Final = ""
 """Run of spans that belong to none: what surrounds runs, and traces without any agent."""
-
-
-class Charge(msgspec.Struct, frozen=True, gc=False):
-    """What a call adds to a budget; usd is None where it has no known price."""
-
-    budget: str
-    slot_s: int
-    """Seconds since 1970: when the slot of time begins in which the call ended."""
-    worker: str
-    """Who reports the call's cost besides, as it leases that budget; "" for nobody."""
-    usd: Decimal | None
 
 
 class StoredSpan(Observation, frozen=True, kw_only=True, gc=False):
@@ -96,18 +82,6 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     """Of the spans that were not stored before."""
     seq: int
     """Grows with every batch that has new spans."""
-
-
-class Spending(msgspec.Struct, frozen=True):
-    """Charges of one budget, slot and worker, added up."""
-
-    budget: str
-    slot_s: int
-    worker: str
-    usd: Decimal
-    priced: int
-    """Calls that have a price, which usd is the sum of."""
-    unpriced: int
 
 
 class Window(msgspec.Struct, frozen=True, kw_only=True):
@@ -298,25 +272,6 @@ class RunReader(Protocol):
 
         Workflows without such runs are left out; of many, those with most runs are counted.
         """
-        ...
-
-
-class BudgetStore(Protocol):
-    """What budgets need to have on disk. Everything raises StoreError."""
-
-    def spending(self, start_s: int, end_s: int | None = None) -> tuple[int, list[Spending]]:
-        """Read what was charged in slots from one time on, up to and without another.
-
-        Also returns the `Receipt.seq` up to which it is in there.
-        """
-        ...
-
-    def leases(self, budget: str, period_ns: int) -> list[LeaseRow]:
-        """Read the leases of a budget in the period that begins then."""
-        ...
-
-    def write_leases(self, changes: Sequence[LeaseChange]) -> None:
-        """Write leases, all or none of them; durable when this returns."""
         ...
 
 

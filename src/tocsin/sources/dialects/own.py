@@ -15,6 +15,7 @@ __all__ = ["add_own", "is_own"]
 
 MAX_SECONDS: Final = 1e9
 MAX_COST_USD: Final = 1e9
+MAX_TAGS: Final = 16
 Choice = TypeVar("Choice", Outcome, ErrorClass)
 
 NAMES: Final = {
@@ -48,8 +49,10 @@ def add_own(reading: Reading, fields: dict[str, Any], kind: Kind) -> None:
     fields["attributes"] = _run(reading)
     match kind:
         case Kind.LLM | Kind.EMBEDDING:
+            fields["agent"] = _name(reading, "gen_ai.agent.name")
             _add_call(reading, fields)
         case Kind.TOOL:
+            fields["agent"] = _name(reading, "gen_ai.agent.name")
             arguments = _once(reading, t.ARGUMENTS)
             fields["arguments"] = arguments if type(arguments) is int else None
             fields["is_retry"] = _value(reading, t.RETRY) is True
@@ -76,6 +79,7 @@ def _add_call(reading: Reading, fields: dict[str, Any]) -> None:
     fields["reported_cost_usd"] = None if cost_usd is None else Decimal(str(cost_usd))
     if (worker := clean_name(_once(reading, t.BUDGET_WORKER))) is not None:
         fields["attributes"][t.BUDGET_WORKER] = worker
+        fields["attributes"] |= _tags(reading)
 
 
 def _usage(reading: Reading) -> Usage | None:
@@ -90,6 +94,13 @@ def _usage(reading: Reading) -> Usage | None:
         count(_value(reading, "gen_ai.usage.cache_write.input_tokens")) or 0,
         count(_value(reading, "gen_ai.usage.reasoning.output_tokens")) or 0,
     )
+
+
+def _tags(reading: Reading) -> dict[str, str]:
+    """Tags of the run, by attribute."""
+    names = [name for name in reading.attributes if name.startswith(t.TAG)][:MAX_TAGS]
+    found = {clean_name(name): clean_name(_once(reading, name)) for name in names}
+    return {name: tag for name, tag in found.items() if name is not None and tag is not None}
 
 
 def _run(reading: Reading) -> dict[str, str]:

@@ -129,12 +129,15 @@ VERSION_2: Final = ("ALTER TABLE spans ADD COLUMN scope VARCHAR",)
 """Which instrumentation recorded a span: calls and runs that are read back are judged by it."""
 
 VERSION_3: Final = (
-    """CREATE TABLE budget_spending (budget VARCHAR, slot_s BIGINT, worker VARCHAR,
-    usd DECIMAL(38, 12), priced BIGINT, unpriced BIGINT, PRIMARY KEY (budget, slot_s, worker))""",
+    """CREATE TABLE budget_spending (budget VARCHAR, period_ns BIGINT, worker VARCHAR,
+    usd DECIMAL(38, 12), priced BIGINT, unpriced BIGINT,
+    PRIMARY KEY (budget, period_ns, worker))""",
+    """CREATE TABLE budget_timeline (budget VARCHAR, slot_s BIGINT, usd DECIMAL(38, 12),
+    PRIMARY KEY (budget, slot_s))""",
     f"""CREATE TABLE budget_leases (budget VARCHAR, period_ns BIGINT, worker VARCHAR, seq BIGINT,
     granted_usd {USD}, used_usd {USD}, PRIMARY KEY (budget, period_ns, worker))""",
 )
-"""What spans cost by budget, added up with them; what processes may spend (`guard/leases.py`)."""
+"""What spans cost by budget, added up with them, and when; what processes may spend."""
 
 MIGRATIONS: Final[tuple[Sequence[str], ...]] = (VERSION_1, VERSION_2, VERSION_3)
 """Statements that lead from version n to n + 1. Never change one that was released."""

@@ -1,7 +1,8 @@
 """DuckDB in a data directory: today in a table, past days in Parquet files."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -21,11 +22,11 @@ from tocsin.store.base import (
     RunView,
     Scope,
     Sealed,
-    Spending,
     StoredSpan,
     UsageSum,
     Window,
 )
+from tocsin.store.charges import Spending
 from tocsin.store.embedded import budgets, levels, run_queries, trends
 from tocsin.store.embedded.cursor import Cursor, first_row
 from tocsin.store.embedded.database import Database
@@ -93,17 +94,23 @@ class EmbeddedStore:
             lambda cursor: run_queries.of_traces(cursor, self._files, trace_ids, since_ns)
         )
 
-    def spending(self, start_s: int, end_s: int | None = None) -> tuple[int, list[Spending]]:
-        """Read what was charged in slots from one time on, up to and without another."""
-        return self._read(lambda cursor: budgets.spending(cursor, start_s, end_s))
+    def spending(self, budget: str, period_ns: int) -> tuple[int, list[Spending]]:
+        """Read what was charged in the period that begins then, by worker."""
+        return self._read(lambda cursor: budgets.spending(cursor, budget, period_ns))
+
+    def timeline(self, start_s: int) -> dict[str, dict[int, Decimal]]:
+        """Read when money was spent since then: budget -> slot -> USD."""
+        return self._read(lambda cursor: budgets.timeline(cursor, start_s))
 
     def leases(self, budget: str, period_ns: int) -> list[LeaseRow]:
         """Read the leases of a budget in the period that begins then."""
         return self._read(lambda cursor: budgets.leases(cursor, budget, period_ns))
 
-    def write_leases(self, changes: Sequence[LeaseChange]) -> None:
+    def write_leases(
+        self, changes: Sequence[LeaseChange], spent: Mapping[tuple[str, int], Decimal]
+    ) -> None:
         """Write leases, all or none of them; durable when this returns."""
-        self._database.write(lambda cursor: budgets.write_leases(cursor, changes))
+        self._database.write(lambda cursor: budgets.write_leases(cursor, changes, spent))
 
     def seal(self, now_ns: int) -> Sealed:
         """Move past days (UTC) into files and drop those beyond retention."""

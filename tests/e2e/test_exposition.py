@@ -6,6 +6,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,6 +29,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from tocsin.app.install import expose
 from tocsin.app.watcher import Watcher
+from tocsin.guard.budgets import Budget
 from tocsin.guard.limits import StopLimits
 from tocsin.lab.fake_llm import Failure, FakeLLM, Text, ToolCall, ToolCalls, script
 from tocsin.meters import catalogue as m
@@ -134,8 +136,9 @@ ELSEWHERE = (
 
 
 @pytest.fixture
-def busy(watcher: Watcher, llm: FakeLLM) -> Watcher:
+def busy(watcher: Watcher, llm: FakeLLM, tmp_path: Path) -> Watcher:
     """A watcher that has seen all there is to see."""
+    watcher.add_budgets([Budget("team", limit=50, stop_at=1)], file=tmp_path / "budgets.sqlite")
     watcher.add_slas({"support": WorkflowSLA(max_tokens_per_request=1)})
     watcher.add_stops({"support": StopLimits(max_tokens=100_000, warn_at=0.001)})
     watcher.watch_quality(Quality(tools={"lookup": ToolData(time_at=r"at (\S+)")}))

@@ -148,6 +148,13 @@ class RunGuard:
 
         Returns its cost, where that counts and is known.
         """
+        try:
+            return self._settle(call, forecast, usage)
+        except Exception:
+            self.cover.failed(call)  # or others would wait for it to end
+            raise
+
+    def _settle(self, call: Call, forecast: Forecast, usage: Usage | None) -> Decimal | None:
         if usage is None:
             self.room.unchecked["no_usage"] += 1
             self.cover.after_llm(call, forecast, None, None)

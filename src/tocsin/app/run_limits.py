@@ -138,9 +138,10 @@ class RunLimits:
         return False
 
     def _after_llm(self, agent: Any, response: Any) -> None:
-        call, self._call = self._call, None
+        call = self._call
         if call is not None:
             cost = self._guard.after_llm(call, self._forecast, fields.usage(response.usage))
+            self._call = None  # until then: where that failed, the next call gives it back
             if not is_traced():
                 self._guard.report(call.model, clean_name(agent.name), cost)
 

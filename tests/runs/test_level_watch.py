@@ -273,6 +273,17 @@ class TestCost:
         assert 10 == len(world.watch._flights)
         assert 10 == len(world.sweep(99))
 
+    def test_deadlines_of_runs_that_are_over_take_no_room(self) -> None:
+        world = World(w=WorkflowSLA(max_latency_seconds=86_400))
+        world.come(ours(llm("kept", trace_id="kept"), "kept"))
+        for n in range(5_000):
+            run_id, trace_id = f"r{n}", f"t{n}"
+            ended = msgspec.structs.replace(report(run_id), trace_id=trace_id)
+            world.come(ours(llm("c", trace_id=trace_id), run_id), ended)
+            world.watch.forget(trace_id)
+        assert 3_000 > len(world.watch._deadlines)
+        assert [("kept", "latency")] == [(b.run_id, b.limit) for b in world.sweep(90_000)]
+
     def test_traces_that_are_over_are_forgotten(self) -> None:
         world = World(w=TOKENS)
         world.come(llm("c1"))

@@ -64,11 +64,11 @@ def install(
 
     Adds a trace processor beside those that exist, and answers /metrics on `metrics_port` (None:
     not at all; a free port, with a warning, if it is taken). config: a `tocsin.yaml`, whose
-    workflows and prices hold here too; what is given in code goes before it, and it needs the
-    packages of `tocsin[server]`. slas: limits by workflow name, "*"
-    for all others; each breach goes to `alert_service.send(severity=, message=)`. stops: hard
-    limits in the same way; a run that would pass one ends with LimitExceeded. budgets: US dollars
-    per hour, day or month; the same service hears of shares spent, and `stop_at` ends runs too.
+    workflows, budgets and prices hold here too; what is given in code goes before it, and it needs
+    the packages of `tocsin[server]`. slas: limits by workflow name, "*" for all others; each breach
+    goes to `alert_service.send(severity=, message=)`. stops: hard limits in the same way; a run
+    that would pass one ends with LimitExceeded. budgets: US dollars per hour, day or month; the
+    same service hears of shares spent, and `stop_at` ends runs too.
     budget_file: where what is spent of them outlives this process. budgets_from: address of a
     Tocsin server whose budgets hold here too, shared with all processes that have it; it is waited
     for up to 2 s, and where it does not answer, calls go through until it does. quality: thresholds

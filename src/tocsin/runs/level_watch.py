@@ -16,7 +16,7 @@ from tocsin.runs.level_check import (
     find_breaches,
     first_token_s,
 )
-from tocsin.runs.limits import FIRST, MAX_LATENCY_S, WorkflowSLA, level_of
+from tocsin.runs.limits import FIRST, MAX_IDLE_DEADLINES, MAX_LATENCY_S, WorkflowSLA, level_of
 from tocsin.sources.tocsin_attributes import RUN_ID
 
 __all__ = ["LevelWatch"]
@@ -47,6 +47,7 @@ class LevelWatch:
         self._flights: OrderedDict[str, Flight] = OrderedDict()
         self._deadlines: list[tuple[int, str, str]] = []
         """Heap of when to look, trace, and run ("": at whatever part of it goes on)."""
+        self._most_deadlines = MAX_IDLE_DEADLINES
         self._has_dollars = any("cost" in sla.limits for sla in slas.values())
 
     def take(self, spans: Iterable[Span], now_ns: int) -> list[FoundBreach]:
@@ -148,6 +149,17 @@ class LevelWatch:
 
     def _put(self, look_ns: int, flight: Flight, run_id: str = "") -> None:
         heapq.heappush(self._deadlines, (look_ns + 1, flight.trace_id, run_id))
+        if len(self._deadlines) > self._most_deadlines:
+            self._deadlines = [entry for entry in self._deadlines if self._is_open(*entry)]
+            heapq.heapify(self._deadlines)
+            self._most_deadlines = 2 * len(self._deadlines) + MAX_IDLE_DEADLINES
+
+    def _is_open(self, _look_ns: int, trace_id: str, run_id: str) -> bool:
+        """Whether what a deadline is for may still go on."""
+        flight = self._flights.get(trace_id)
+        if flight is None or flight.has_root:
+            return False
+        return not run_id or run_id in flight.runs
 
     def _look(self, flight: Flight) -> Iterator[FoundBreach]:
         """Find what the parts that are certain have broken, and how much the others have left."""

@@ -1,5 +1,6 @@
 import sys
 import threading
+from collections.abc import Iterator
 from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
@@ -8,10 +9,17 @@ import pytest
 
 import tocsin
 from tests.fakes.clock import ManualClock
-from tocsin.app import run_guard
+from tocsin.app import install, run_guard
 from tocsin.guard.cover import Cover
 
 PRICES = {"m": {"input": 10, "output": 10}}
+
+
+@pytest.fixture(autouse=True)
+def no_watcher_stays() -> Iterator[None]:
+    """`tocsin.limit` sees to it that somebody watches the runner; later tests have their own."""
+    yield
+    install.default_watcher().close()
 
 
 def guard(**limits: Any) -> tocsin.Guard:

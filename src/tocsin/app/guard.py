@@ -75,11 +75,13 @@ class Guard:
         once are not made to wait for each other near the limit, as they are in the Agents SDK.
         """
         call = self._guard.safely(
-            lambda: self._guard.before_llm(
-                self._forecast,
-                model,
-                input_tokens=input_tokens,
-                max_output_tokens=max_output_tokens,
+            lambda: self._guard.grant(
+                self._guard.cover.before_llm(
+                    self._forecast,
+                    model,
+                    input_tokens=input_tokens,
+                    max_output_tokens=max_output_tokens,
+                )
             )
         )
         return GuardCall(model) if call is None else GuardCall(call.model, call)

@@ -49,6 +49,13 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True):
     request_usd: Decimal = ZERO
     """Flat fee per call."""
 
+    @property
+    def flat(self) -> tuple[Decimal, Decimal] | None:
+        """USD per token of input and output, where calls without a cache cost nothing else."""
+        if self.output is None or self.input.steps or self.output.steps or self.request_usd:
+            return None
+        return self.input.base, self.output.base
+
     def cost(self, usage: Usage) -> Cost | None:
         """Price one call, or None when it has output tokens that no rate covers."""
         if usage.output_tokens and self.output is None:

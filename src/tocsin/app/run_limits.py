@@ -12,6 +12,7 @@ from tocsin.app.run_guard import SCOPE, RunGuard, Scope
 from tocsin.guard.cover import Call
 from tocsin.guard.estimate import Forecast
 from tocsin.sources.agents_sdk import fields
+from tocsin.sources.agents_sdk.limiter import run_task
 from tocsin.sources.agents_sdk.models import CURRENT_SWITCH, ModelSwitch
 
 __all__ = ["GuardHooks", "RunLimits"]
@@ -80,8 +81,8 @@ class RunLimits:
 
     def watch(self, result: Any) -> None:
         """Hold a streamed run to its deadline; its consumer gets the exception."""
-        task = getattr(result, "run_loop_task", None)
-        if not isinstance(task, asyncio.Task):
+        task = run_task(result)
+        if task is None:
             return
         self._is_streamed = True
         task.add_done_callback(lambda _: self._release())

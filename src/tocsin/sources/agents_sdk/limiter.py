@@ -1,12 +1,13 @@
 """What the watched runner asks of whoever limits runs; by default nobody does."""
 
+import asyncio
 from collections.abc import Awaitable
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from tocsin.sources.agents_sdk.events import Ticket
 
-__all__ = ["Limiter", "Limits", "Unlimited"]
+__all__ = ["Limiter", "Limits", "Unlimited", "run_task"]
 
 
 class Limits(Protocol):
@@ -58,3 +59,12 @@ class Unlimited:
 
     def watch(self, result: Any) -> None:
         """Let a streamed run go on."""
+
+
+def run_task(result: Any) -> "asyncio.Task[Any] | None":
+    """Task behind a streamed run, as any version of the SDK calls it."""
+    for name in ("run_loop_task", "_run_impl_task"):
+        task = getattr(result, name, None)
+        if isinstance(task, asyncio.Task):
+            return task
+    return None

@@ -17,7 +17,7 @@ from agents.run import AgentRunner
 
 from tocsin.model.run import Outcome
 from tocsin.sources.agents_sdk.events import RUN_END, Emit, Ticket, ignore
-from tocsin.sources.agents_sdk.limiter import Limiter, Limits, Unlimited
+from tocsin.sources.agents_sdk.limiter import Limiter, Limits, Unlimited, run_task
 from tocsin.sources.agents_sdk.models import ModelWatch
 from tocsin.sources.agents_sdk.processor import CURRENT_TICKET
 from tocsin.sources.limit_exceeded import LimitExceeded
@@ -98,8 +98,8 @@ class WatchedRunner(AgentRunner):
             raise
         finally:
             _leave(token)
-        task = getattr(result, "run_loop_task", None)
-        if isinstance(task, asyncio.Task):
+        task = run_task(result)
+        if task is not None:
             task.add_done_callback(lambda done: self._end(ticket, _streamed_outcome(result, done)))
         else:
             self._end(ticket, None)

@@ -12,10 +12,10 @@ from tocsin.app.run_guard import SCOPE, RunGuard, Scope
 from tocsin.guard.cover import Call
 from tocsin.guard.estimate import Forecast
 from tocsin.sources.agents_sdk import fields
-from tocsin.sources.agents_sdk.limiter import run_task
+from tocsin.sources.agents_sdk.limiter import can_be_interrupted, run_task
 from tocsin.sources.agents_sdk.models import CURRENT_SWITCH, ModelSwitch
 
-__all__ = ["GuardHooks", "RunLimits"]
+__all__ = ["GuardHooks", "RunLimits", "model_name"]
 
 
 WAITS_S: Final = (0.01, 0.02, 0.05, *[0.1] * 300)
@@ -87,7 +87,7 @@ class RunLimits:
         self._is_streamed = True
         task.add_done_callback(lambda _: self._release())
         left_s = self.guard.cover.left_s if self.has_deadline else None
-        if left_s is not None:
+        if left_s is not None and can_be_interrupted(result):
             timer = task.get_loop().call_later(max(0.0, left_s), self._interrupt, result, task)
             task.add_done_callback(lambda _: timer.cancel())
 

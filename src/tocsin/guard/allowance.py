@@ -4,7 +4,7 @@ from typing import Final
 
 import msgspec
 
-from tocsin.guard.account import LimitedAccount, Shortage
+from tocsin.guard.account import ZERO, Amount, LimitedAccount, Shortage
 from tocsin.guard.limits import StopLimits
 from tocsin.guard.shares import NS_PER_S, Used
 
@@ -45,6 +45,12 @@ class Allowance(LimitedAccount):
         self._shares = limits.shares
         self.is_switching = False
         """Models are replaced by now."""
+
+    def go_on_from(self, used: Amount) -> None:
+        """Count what a run that is resumed has used before; an unknown cost counts nothing."""
+        self.tokens += used.tokens
+        self.turns += used.turns
+        self.cost_usd += used.cost_usd or ZERO
 
     def check(self, now_mono_ns: int) -> Shortage | None:
         """Say why nothing may be done any more; None while something may."""

@@ -58,7 +58,7 @@ class WatchedRunner(AgentRunner):
         """Run to the end."""
         ticket, token = self._enter()
         try:
-            with self._limits(ticket, kwargs) as limits:
+            with self._limits(ticket, kwargs, input) as limits:
                 run = self.inner.run(starting_agent, input, **limits.kwargs)
                 result = await limits.wait(run)
         except BaseException as error:
@@ -74,7 +74,7 @@ class WatchedRunner(AgentRunner):
         """Run to the end without an event loop."""
         ticket, token = self._enter()
         try:
-            with self._limits(ticket, kwargs) as limits:
+            with self._limits(ticket, kwargs, input) as limits:
                 run_sync = self._timed(limits).run_sync
                 result = run_sync(starting_agent, input, **limits.kwargs)
         except BaseException as error:
@@ -90,7 +90,7 @@ class WatchedRunner(AgentRunner):
         """Start a run whose events are streamed; it ends when its background task does."""
         ticket, token = self._enter()
         try:
-            with self._limits(ticket, kwargs) as limits:
+            with self._limits(ticket, kwargs, input) as limits:
                 result = self.inner.run_streamed(starting_agent, input, **limits.kwargs)
                 limits.watch(result)
         except BaseException as error:
@@ -110,10 +110,12 @@ class WatchedRunner(AgentRunner):
         self._emit = ignore
         self._limiter = None
 
-    def _limits(self, ticket: Ticket, kwargs: dict[str, Any]) -> AbstractContextManager[Limits]:
+    def _limits(
+        self, ticket: Ticket, kwargs: dict[str, Any], run_input: object
+    ) -> AbstractContextManager[Limits]:
         if self._limiter is None:
             return Unlimited(kwargs)
-        return self._limiter.enter(ticket, kwargs)
+        return self._limiter.enter(ticket, kwargs, run_input)
 
     def _timed(self, limits: Limits) -> Any:
         """Give `run_sync`, which makes a loop of its own, a deadline where there is one."""

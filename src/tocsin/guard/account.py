@@ -87,7 +87,7 @@ class LimitedAccount:
         self.held_tokens = self.held_turns = 0
         self.held_usd = ZERO
         self.in_flight = 0
-        self._error = 1.0
+        self._error = self._doubt = 1.0
 
     def lacks(self, firm: Amount) -> Shortage | None:
         """Say which limit the amount would pass."""
@@ -124,7 +124,7 @@ class LimitedAccount:
         """Whether there are calls in flight that with this one might pass a limit."""
         if not self.in_flight:
             return False
-        error, likely = max(self._error, need.doubt), need.likely
+        error, likely = max(self._error, self._doubt, need.doubt), need.likely
         tokens = self.tokens + int(error * (self.held_tokens + likely.tokens))
         if self._most_tokens is not None and tokens > self._most_tokens:
             return True
@@ -142,6 +142,8 @@ class LimitedAccount:
             self.held_usd += held.cost_usd
         self.in_flight += 1
         self._error = max(self._error, need.doubt)
+        # Other calls that end teach nothing about this one: feared for until none is in flight.
+        self._doubt = max(self._doubt, need.doubt)
         return held
 
     def _fitting(self, need: Need) -> Amount:
@@ -157,6 +159,8 @@ class LimitedAccount:
     def settle(self, held: Amount, used: Amount | None, likely: Amount) -> None:
         """Turn what was set aside into what was used, and learn how far off that was."""
         self.in_flight -= 1
+        if not self.in_flight:
+            self._doubt = 1.0
         self.held_tokens -= held.tokens
         self.held_turns -= held.turns
         if held.cost_usd is not None:

@@ -3,11 +3,13 @@
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from agents import set_trace_processors
 from agents.tracing import get_trace_provider
 
+import tocsin
 from tests.fakes.process import Start, starting
 from tocsin.app.watcher import Watcher
 from tocsin.lab.fake_llm import FakeLLM
@@ -38,6 +40,18 @@ def watch() -> Iterator[Callable[..., Watcher]]:
     """Start watchers that end with the test."""
     with contextlib.ExitStack() as stack:
         yield lambda **settings: stack.enter_context(traced_by(Watcher(**settings)))
+
+
+@pytest.fixture
+def limited(watch: Callable[..., Watcher]) -> Callable[..., Watcher]:
+    """A watcher that stops runs of the workflow "job"."""
+
+    def start(**limits: Any) -> Watcher:
+        watcher = watch()
+        watcher.add_stops({"job": tocsin.StopLimits(**limits)})
+        return watcher
+
+    return start
 
 
 @pytest.fixture

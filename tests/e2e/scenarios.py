@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
 
 from agents import (
@@ -11,8 +10,6 @@ from agents import (
     Model,
     ModelRetrySettings,
     ModelSettings,
-    OpenAIChatCompletionsModel,
-    OpenAIResponsesModel,
     RunConfig,
     Runner,
     function_tool,
@@ -25,28 +22,12 @@ from agents import (
 from agents.items import ModelResponse
 from agents.models.interface import ModelTracing
 from agents.usage import Usage as SdkUsage
-from openai import AsyncOpenAI
 from openai.types.responses import ResponseOutputMessage, ResponseOutputText
 from pydantic import BaseModel
 
+from tests.e2e.setup import Setup, drain
 from tests.fakes.mcp_server import FailingServer
 from tocsin.lab.fake_llm import Behaviour, Text, ToolCall, ToolCalls, script
-
-
-@dataclass(frozen=True, slots=True)
-class Setup:
-    """What a scenario needs: models that talk to the fake server."""
-
-    client: AsyncOpenAI
-
-    @property
-    def responses(self) -> OpenAIResponsesModel:
-        return OpenAIResponsesModel("gpt-4o", self.client)
-
-    @property
-    def chat(self) -> OpenAIChatCompletionsModel:
-        return OpenAIChatCompletionsModel("gpt-4o", self.client)
-
 
 Scenario = Callable[[Setup], Awaitable[object]]
 
@@ -78,11 +59,6 @@ def call(name: str, **arguments: str) -> ToolCalls:
 
 def tool_then_answer(name: str) -> Behaviour:
     return script([call(name, key="a"), Text("done")])
-
-
-async def drain(result: Any) -> None:
-    async for _ in result.stream_events():
-        pass
 
 
 async def plain_responses(setup: Setup) -> None:

@@ -23,7 +23,8 @@ from agents import (
 from openai import AsyncOpenAI
 
 import tocsin
-from tests.e2e.scenarios import Setup, drain, lookup
+from tests.e2e.scenarios import lookup
+from tests.e2e.setup import Setup, drain
 from tests.fakes.counts import Page
 from tests.fakes.process import SHARED_DIR, Start, free_port, scrape, wait_for
 from tocsin.app.watcher import Watcher

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 import tocsin
 from tests.e2e import scenarios as s
+from tests.e2e.setup import Setup
 from tests.fakes.counts import Page
 from tocsin.app.watcher import Watcher
 from tocsin.lab.fake_llm import Failure, FakeLLM, Request, Text, ToolCall, ToolCalls, flaky
@@ -87,7 +88,7 @@ def run_mixed(llm: FakeLLM, runs: int = 30) -> None:
 
     async def main() -> None:
         async with AsyncOpenAI(base_url=llm.base_url, api_key="x", max_retries=0) as client:
-            setup = s.Setup(client)
+            setup = Setup(client)
             program = s.using(s.lookup, s.broken)
             some = (program, s.streamed_chat, s.plain_chat, s.agent_as_tool)
             chosen = [dice.choice(some)(setup) for _ in range(runs)]
@@ -177,7 +178,7 @@ def test_prices_given_to_the_cost_tracker_apply(watcher: Watcher, llm: FakeLLM) 
 
     async def main() -> None:
         async with AsyncOpenAI(base_url=llm.base_url, api_key="x", max_retries=0) as openai:
-            await s.plain_responses(s.Setup(openai))
+            await s.plain_responses(Setup(openai))
 
     asyncio.run(main())
     watcher.flush()
@@ -226,7 +227,7 @@ def test_breach_is_raised_while_the_run_goes_on(
 
     async def main() -> None:
         async with AsyncOpenAI(base_url=llm.base_url, api_key="x", max_retries=0) as client:
-            await s.using(wait)(s.Setup(client))
+            await s.using(wait)(Setup(client))
 
     asyncio.run(main())
     watcher.flush()

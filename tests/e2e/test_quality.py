@@ -14,7 +14,8 @@ from agents import Agent, ModelRetrySettings, ModelSettings, Runner, function_to
 from openai import AsyncOpenAI
 
 from tests.e2e import scenarios as s
-from tests.e2e.scenarios import Scenario, Setup, call
+from tests.e2e.scenarios import Scenario, call
+from tests.e2e.setup import Setup, drain
 from tests.fakes.counts import Page
 from tests.fakes.observer import RecordingObserver
 from tocsin.app.watcher import Watcher
@@ -185,7 +186,7 @@ def chat(*, streamed: bool = False, **settings: Any) -> Scenario:
             name="A", model=setup.chat, model_settings=ModelSettings(**settings)
         )
         if streamed:
-            await s.drain(Runner.run_streamed(agent, "hi", max_turns=2))
+            await drain(Runner.run_streamed(agent, "hi", max_turns=2))
         else:
             await Runner.run(agent, "hi", max_turns=2)
 

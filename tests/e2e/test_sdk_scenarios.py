@@ -12,7 +12,8 @@ from agents.usage import Usage as SdkUsage
 from openai import AsyncOpenAI
 
 from tests.e2e import scenarios as s
-from tests.e2e.scenarios import Scenario, Setup, call, tool_then_answer
+from tests.e2e.scenarios import Scenario, call, tool_then_answer
+from tests.e2e.setup import Setup
 from tests.fakes.counts import Counts, Page
 from tocsin.app.watcher import Watcher
 from tocsin.lab.fake_llm import (

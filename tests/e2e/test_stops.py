@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from typing import Any
 
@@ -24,113 +23,36 @@ from agents.exceptions import AgentsException, MaxTurnsExceeded
 from openai import AsyncOpenAI
 
 import tocsin
-from tests.e2e.scenarios import Setup, drain
+from tests.e2e.setup import Setup, drain
+from tests.e2e.stopping import (
+    CONFIG,
+    PER_CALL,
+    WAYS,
+    Tool,
+    Watch,
+    as_tool,
+    calling,
+    chat,
+    endless,
+    looping,
+    nested,
+    outcomes,
+    page,
+    plain,
+    run,
+    stopped,
+)
 from tests.fakes.counts import Page
-from tocsin.app.watcher import Watcher
 from tocsin.guard.cover import Cover
 from tocsin.lab.fake_llm import (
     FakeLLM,
     Hang,
-    Reply,
-    Request,
     Text,
     ToolCall,
     ToolCalls,
     Usage,
     script,
 )
-
-Watch = Callable[..., Watcher]
-Program = Callable[[Setup], Awaitable[object]]
-
-PER_CALL = 150
-"""Tokens of every answer of the fake model, of which it writes 30."""
-CONFIG = RunConfig(workflow_name="job")
-
-
-@pytest.fixture
-def limited(watch: Watch) -> Callable[..., Watcher]:
-    """A watcher that stops runs of the workflow "job"."""
-
-    def start(**limits: Any) -> Watcher:
-        watcher = watch()
-        watcher.add_stops({"job": tocsin.StopLimits(**limits)})
-        return watcher
-
-    return start
-
-
-def run(llm: FakeLLM, program: Program) -> Any:
-    async def main() -> object:
-        async with AsyncOpenAI(base_url=llm.base_url, api_key="x", max_retries=0) as client:
-            return await program(Setup(client))
-
-    return asyncio.run(main())
-
-
-def stopped(llm: FakeLLM, program: Program) -> tocsin.LimitExceeded:
-    """Run a program that a limit stops."""
-    with pytest.raises(tocsin.LimitExceeded) as caught:
-        run(llm, program)
-    return caught.value
-
-
-def page(watcher: Watcher) -> Page:
-    assert watcher.flush(10)
-    found = Page(watcher.families())
-    assert 0 == found.total("tocsin_internal_errors_total")
-    assert 0 == found.total("tocsin_stop_unchecked_calls_total", reason="error")
-    return found
-
-
-def outcomes(watcher: Watcher) -> dict[str, float]:
-    return page(watcher).by("agent_workflow_runs_total", "outcome")
-
-
-def endless(name: str = "lookup") -> Callable[[Request], Reply]:
-    """A model that never stops calling a tool, each time with other arguments."""
-    return lambda request: ToolCalls((ToolCall(name, {"key": str(len(request.items))}),))
-
-
-class Tool:
-    """A tool that counts its calls."""
-
-    def __init__(self) -> None:
-        self.calls = 0
-
-        @function_tool
-        def lookup(key: str) -> str:
-            self.calls += 1
-            return f"value of {key}"
-
-        self.tool = lookup
-
-
-def looping(setup: Setup, *tools: Any, **options: Any) -> Agent[Any]:
-    return Agent(name="A", model=setup.responses, tools=list(tools or [Tool().tool]), **options)
-
-
-def plain(*tools: Any, **options: Any) -> Program:
-    async def program(setup: Setup) -> None:
-        await Runner.run(looping(setup, *tools), "hi", run_config=CONFIG, **options)
-
-    return program
-
-
-def streamed(*tools: Any, **options: Any) -> Program:
-    async def program(setup: Setup) -> None:
-        agent = looping(setup, *tools)
-        await drain(Runner.run_streamed(agent, "hi", run_config=CONFIG, **options))
-
-    return program
-
-
-def chat(setup: Setup) -> Agent[Any]:
-    return Agent(name="A", model=setup.chat, tools=[Tool().tool])
-
-
-WAYS = [pytest.param(plain, id="run"), pytest.param(streamed, id="run_streamed")]
-
 
 # The stopping table: before the call, after it, before and after a tool, while it hangs, by cancel.
 
@@ -285,24 +207,6 @@ def test_a_stream_that_the_user_cancels_ends_in_silence(limited: Any, llm: FakeL
 
 
 # Traps.
-
-
-def as_tool(setup: Setup, name: str = "sub", **options: Any) -> Any:
-    inner = Agent(name=name, model=setup.responses, tools=[Tool().tool])
-    return inner.as_tool(name, "Ask another agent.", **options)
-
-
-def nested(*names: str, **options: Any) -> Program:
-    async def program(setup: Setup) -> None:
-        tools = [as_tool(setup, name, **options) for name in names or ("sub",)]
-        outer = Agent(name="outer", model=OpenAIResponsesModel("o", setup.client), tools=tools)
-        await Runner.run(outer, "hi", run_config=CONFIG)
-
-    return program
-
-
-def calling(*names: str) -> Callable[[Request], Reply]:
-    return lambda request: ToolCalls(tuple(ToolCall(name, {"input": "go"}) for name in names))
 
 
 def test_calls_inside_an_agent_used_as_tool_count_and_what_it_swallows_is_raised_again(

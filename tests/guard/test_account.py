@@ -195,6 +195,19 @@ def test_learns_from_calls_how_wrong_estimates_are() -> None:
     assert isinstance(ledger.reserve([account], firm(40), alone=True), Hold)
 
 
+def test_calls_in_doubt_are_feared_for_as_long_as_they_are_in_flight() -> None:
+    """However right the estimates of other calls turn out meanwhile."""
+    ledger, account = Ledger(), LimitedAccount(tokens=3_000)
+    doubtful = Need(Amount(100), Amount(100), doubt=6.0)
+    flying = [held(ledger.reserve([account], doubtful, alone=True)) for _ in range(2)]
+    while isinstance(hold := ledger.reserve([account], firm(200), alone=True), Hold):
+        ledger.settle(hold, Amount(200))
+    for hold in flying:
+        ledger.settle(hold, Amount(600))
+
+    assert account.tokens <= 3_000 + 500
+
+
 def test_threads_together_reserve_no_more_than_there_is() -> None:
     ledger, account = Ledger(), LimitedAccount(tokens=LIMIT)
     barrier = threading.Barrier(16)

@@ -93,13 +93,15 @@ class Guard:
         """
 
         def reserve(*, patient: bool) -> Call | None:
-            return self._guard.before_llm(
-                self._forecast,
-                model,
-                input_tokens=input_tokens,
-                max_output_tokens=max_output_tokens,
-                agent=self._agent,
-                patient=patient,
+            return self._guard.grant(
+                self._guard.cover.before_llm(
+                    self._forecast,
+                    model,
+                    input_tokens=input_tokens,
+                    max_output_tokens=max_output_tokens,
+                    agent=self._agent,
+                    patient=patient,
+                )
             )
 
         call = self._guard.safely(lambda: self._wait(reserve))

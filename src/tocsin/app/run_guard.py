@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from decimal import Decimal
 from time import monotonic_ns
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -100,10 +100,10 @@ class RunGuard:
         )
         self._is_announced = False
 
-    def safely(self, step: Callable[[], T]) -> T | None:
+    def safely(self, step: Callable[..., T], *args: Any) -> T | None:
         """Take a step of ours; None where it failed and calls are let through then."""
         try:
-            return step()
+            return step(*args)
         except LimitExceeded:
             raise
         except Exception as error:  # noqa: BLE001 - nothing of ours may reach the user's agent
@@ -112,35 +112,16 @@ class RunGuard:
                 raise self.stop(Shortage("", FAILURE, 0.0, 0.0)) from None
             return None
 
-    def before_llm(
-        self,
-        forecast: Forecast,
-        model: str | None,
-        *,
-        input_tokens: int,
-        max_output_tokens: int | None = None,
-        agent: str | None = None,
-        turns: int = 1,
-        alone: bool = False,
-        patient: bool = False,
-    ) -> Call | None:
-        """Reserve what a call will probably use; None where it should wait (Ledger.reserve)."""
-        answer = self.cover.before_llm(
-            forecast,
-            model,
-            input_tokens=input_tokens,
-            max_output_tokens=max_output_tokens,
-            agent=agent,
-            turns=turns,
-            alone=alone,
-            patient=patient,
-        )
-        if answer is None:
-            return None
+    def grant(self, answer: Call | Shortage | None) -> Call | None:
+        """Raise where the cover refused a call; tell of what it noticed where it did not.
+
+        None where the call should wait (Ledger.reserve).
+        """
         if isinstance(answer, Shortage):
             raise self.stop(answer)
-        for notice in answer.notices:
-            self._announce(notice)
+        if answer is not None and answer.notices:
+            for notice in answer.notices:
+                self._announce(notice)
         return answer
 
     def after_llm(self, call: Call, forecast: Forecast, usage: Usage | None) -> Decimal | None:

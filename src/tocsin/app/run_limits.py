@@ -14,9 +14,10 @@ from tocsin.guard.cover import Call
 from tocsin.guard.estimate import Forecast
 from tocsin.model.label import clean_name
 from tocsin.sources.agents_sdk import fields
+from tocsin.sources.agents_sdk.limiter import can_be_interrupted, run_task
 from tocsin.sources.agents_sdk.models import CURRENT_SWITCH, ModelSwitch
 
-__all__ = ["GuardHooks", "RunLimits"]
+__all__ = ["GuardHooks", "RunLimits", "model_name"]
 
 
 UNTRACED: Final = "no-op"
@@ -35,19 +36,21 @@ class RunLimits:
 
     def __init__(self, guard: RunGuard, kwargs: dict[str, Any], *, is_nested: bool) -> None:
         """is_nested: the run is that of an agent used as a tool, and the guard the outer run's."""
-        self._guard = guard
+        self.guard = guard
         self._is_nested = is_nested
         self._forecast = Forecast(guard.room.habits)
-        self._config = kwargs.get("run_config")
+        config = kwargs.get("run_config")
+        self._model = fields.field(config, "model")
+        self._max_tokens = bound(fields.field(fields.field(config, "model_settings"), "max_tokens"))
         self._switch = ModelSwitch()
         self._call: Call | None = None
         self._is_streamed = False
         self._tokens: tuple[Token[Scope], Token[ModelSwitch | None]] | None = None
-        self.kwargs = kwargs | {"hooks": GuardHooks(self, kwargs.get("hooks") or RunHooks())}
+        self.kwargs = kwargs | {"hooks": GuardHooks(self, kwargs.get("hooks"))}
 
     def __enter__(self) -> "RunLimits":
         """Make the limits those of everything that is started from here."""
-        scope = Scope(self._guard.cover.allowances, self._guard, self._guard.purse)
+        scope = Scope(self.guard.cover.allowances, self.guard, self.guard.purse)
         self._tokens = SCOPE.set(scope), CURRENT_SWITCH.set(self._switch)
         return self
 
@@ -65,11 +68,11 @@ class RunLimits:
     @property
     def has_deadline(self) -> bool:
         """Whether the run ends at a certain time; that of an outer run ends this one too."""
-        return not self._is_nested and self._guard.cover.left_s is not None
+        return not self._is_nested and self.guard.cover.left_s is not None
 
     async def wait(self, run: Awaitable[Any]) -> Any:
         """Wait for a run until its deadline; whatever it hangs in is cancelled then."""
-        left_s = self._guard.cover.left_s if self.has_deadline else None
+        left_s = self.guard.cover.left_s if self.has_deadline else None
         if left_s is None or asyncio.current_task() is None:
             return await run
         timer = asyncio.timeout(max(0.0, left_s))
@@ -79,81 +82,86 @@ class RunLimits:
         except TimeoutError:
             if not timer.expired():
                 raise
-            raise self._guard.stop(self._guard.cover.time_is_up()) from None
+            raise self.guard.stop(self.guard.cover.time_is_up()) from None
 
     def watch(self, result: Any) -> None:
         """Hold a streamed run to its deadline; its consumer gets the exception."""
-        task = getattr(result, "run_loop_task", None)
-        if not isinstance(task, asyncio.Task):
+        task = run_task(result)
+        if task is None:
             return
         self._is_streamed = True
         task.add_done_callback(lambda _: self._release())
-        left_s = self._guard.cover.left_s if self.has_deadline else None
-        if left_s is not None:
+        left_s = self.guard.cover.left_s if self.has_deadline else None
+        if left_s is not None and can_be_interrupted(result):
             timer = task.get_loop().call_later(max(0.0, left_s), self._interrupt, result, task)
             task.add_done_callback(lambda _: timer.cancel())
 
-    async def before_llm(self, agent: Any, instructions: object, items: object) -> None:
+    def before_llm(self, agent: Any, instructions: object, items: object) -> int | None:
         """Reserve what the agent's next call will probably use.
 
-        Near a limit that others use up too, first wait for their calls, but not for ever.
+        Where that has to wait for the calls of others, near a limit that they use up too: the
+        input tokens to go on with in `turn_comes`.
         """
-        tokens = self._guard.safely(lambda: self._forecast.input_tokens(instructions, items)) or 1
+        tokens = self._forecast.input_tokens(instructions, items)
+        return tokens if self._must_wait(agent, tokens) else None
+
+    async def turn_comes(self, agent: Any, input_tokens: int) -> None:
+        """Wait for others, but not for ever, and reserve then."""
         for pause_s in WAITS_S:
-            if not self._guard.safely(lambda: self._reserve(agent, tokens, alone=True)):
-                return
             await asyncio.sleep(pause_s)
-        self._guard.safely(lambda: self._reserve(agent, tokens, alone=False))
+            if not self.guard.safely(self._must_wait, agent, input_tokens):
+                return
+        self.guard.safely(self._must_wait, agent, input_tokens, False)
 
     def after_llm(self, agent: Any, response: Any) -> None:
         """Settle the call with what it used."""
-        self._guard.safely(lambda: self._after_llm(agent, response))
+        call = self._call
+        if call is None:
+            return
+        cost = self.guard.after_llm(call, self._forecast, fields.usage(response.usage))
+        self._call = None  # until then: where that failed, the next call gives it back
+        if not is_traced():
+            self.guard.report(call.model, clean_name(agent.name), cost)
 
     def before_tool(self, context: Any, tool: Any) -> None:
         """Count a tool call; those of hosted kinds carry no arguments that could be compared."""
-        self._guard.safely(lambda: self._guard.before_tool(_fingerprint(context, tool)))
+        arguments = getattr(context, "tool_arguments", None)
+        self.guard.before_tool(None if arguments is None else hash((tool.name, arguments)))
 
-    def after_tool(self) -> None:
-        """Raise again what an agent used as a tool was stopped by: the tool has caught it."""
-        self._guard.safely(self._guard.check)
-
-    def _reserve(self, agent: Any, input_tokens: int, *, alone: bool) -> bool:
+    def _must_wait(self, agent: Any, input_tokens: int, alone: bool = True) -> bool:
         """Reserve; True where that has to wait."""
-        self._release()
-        asked = model_name(agent, self._config)
-        call = self._guard.before_llm(
+        if self._call is not None:
+            self._release()
+        asked = model_name(self._model or agent.model)
+        answer = self.guard.cover.before_llm(
             self._forecast,
             asked,
             input_tokens=input_tokens,
-            max_output_tokens=max_tokens(agent, self._config),
+            max_output_tokens=self._max_tokens
+            or bound(getattr(agent.model_settings, "max_tokens", None)),
             agent=clean_name(agent.name),
             turns=0 if self._is_nested else 1,
             alone=alone,
         )
+        call = self.guard.grant(answer)
         if call is None:
             return True
         self._call = call
-        is_other = asked is not None and call.model is not None and call.model != asked
-        self._switch.names = {asked: call.model} if is_other else {}  # type: ignore[dict-item]
+        if asked is not None and call.model is not None and call.model != asked:
+            self._switch.names = {asked: call.model}
+        elif self._switch.names:
+            self._switch.names = {}
         return False
-
-    def _after_llm(self, agent: Any, response: Any) -> None:
-        call = self._call
-        if call is not None:
-            cost = self._guard.after_llm(call, self._forecast, fields.usage(response.usage))
-            self._call = None  # until then: where that failed, the next call gives it back
-            if not is_traced():
-                self._guard.report(call.model, clean_name(agent.name), cost)
 
     def _release(self) -> None:
         call, self._call = self._call, None
         if call is not None:
-            self._guard.cover.failed(call)
+            self.guard.cover.failed(call)
 
     def _interrupt(self, result: Any, task: asyncio.Task[Any]) -> None:
         if not task.done():
             # The SDK raises what is stored here once the stream has ended, as it does its own.
-            result._stored_exception = self._guard.stop(self._guard.cover.time_is_up())
+            result._stored_exception = self.guard.stop(self.guard.cover.time_is_up())
             result.cancel()
 
 
@@ -162,32 +170,39 @@ class GuardHooks(RunHooks[Any]):
 
     def __init__(self, limits: RunLimits, inner: Any) -> None:
         self._limits = limits
-        self.inner = inner
+        self._safely = limits.guard.safely
+        self._inner = inner
 
     async def on_llm_start(self, context: Any, agent: Any, *args: Any) -> None:
         """Reserve; args are the system prompt and the input items."""
-        await self._limits.before_llm(agent, *args[:2])
-        await self.inner.on_llm_start(context, agent, *args)
+        if (waiting := self._safely(self._limits.before_llm, agent, *args[:2])) is not None:
+            await self._limits.turn_comes(agent, waiting)
+        if self._inner is not None:
+            await self._inner.on_llm_start(context, agent, *args)
 
     async def on_llm_end(self, context: Any, agent: Any, response: Any) -> None:
         """Settle."""
-        self._limits.after_llm(agent, response)
-        await self.inner.on_llm_end(context, agent, response)
+        self._safely(self._limits.after_llm, agent, response)
+        if self._inner is not None:
+            await self._inner.on_llm_end(context, agent, response)
 
     async def on_tool_start(self, context: Any, agent: Any, tool: Any) -> None:
         """Count the tool call."""
-        self._limits.before_tool(context, tool)
-        await self.inner.on_tool_start(context, agent, tool)
+        self._safely(self._limits.before_tool, context, tool)
+        if self._inner is not None:
+            await self._inner.on_tool_start(context, agent, tool)
 
     async def on_tool_end(self, context: Any, agent: Any, tool: Any, result: Any) -> None:
-        """See whether the tool was an agent that was stopped."""
-        await self.inner.on_tool_end(context, agent, tool, result)
-        self._limits.after_tool()
+        """Raise again what an agent used as a tool was stopped by: the tool has caught it."""
+        if self._inner is not None:
+            await self._inner.on_tool_end(context, agent, tool, result)
+        self._safely(self._limits.guard.check)
 
 
 def _forward(name: str) -> Any:
     async def forward(self: GuardHooks, *args: Any, **kwargs: Any) -> None:
-        await getattr(self.inner, name)(*args, **kwargs)
+        if self._inner is not None:
+            await getattr(self._inner, name)(*args, **kwargs)
 
     return forward
 
@@ -198,9 +213,8 @@ for _name in dir(RunHooksBase):
         setattr(GuardHooks, _name, _forward(_name))
 
 
-def model_name(agent: Any, config: Any) -> str | None:
-    """Name of the model that an agent's call goes to; None where it has no name."""
-    model = fields.field(config, "model") or agent.model
+def model_name(model: Any) -> str | None:
+    """Name of a model, or of the SDK's default one; None where it has no name."""
     if model is None:
         from agents.models.default_models import get_default_model
 
@@ -209,21 +223,12 @@ def model_name(agent: Any, config: Any) -> str | None:
     return name if isinstance(name, str) else None
 
 
-def max_tokens(agent: Any, config: Any) -> int | None:
-    """Setting of an agent's call that bounds its answer."""
-    for settings in (fields.field(config, "model_settings"), agent.model_settings):
-        found = fields.field(settings, "max_tokens")
-        if isinstance(found, int) and found > 0:
-            return found
-    return None
-
-
 def is_traced() -> bool:
     """Whether spans tell of what is done here."""
     trace = get_current_trace()
     return trace is not None and trace.trace_id != UNTRACED
 
 
-def _fingerprint(context: Any, tool: Any) -> int | None:
-    arguments = getattr(context, "tool_arguments", None)
-    return hash((tool.name, arguments)) if isinstance(arguments, str) else None
+def bound(max_tokens: Any) -> int | None:
+    """Tokens that an answer has at most, if this setting says so."""
+    return max_tokens if isinstance(max_tokens, int) and max_tokens > 0 else None

@@ -11,8 +11,9 @@ from agents.tracing import get_current_trace
 
 from tocsin.app.budgets import Budgets
 from tocsin.app.run_guard import FAILURE, SCOPE, GuardRoom, RunGuard, Scope
-from tocsin.app.run_limits import GuardHooks, RunLimits
+from tocsin.app.run_limits import GuardHooks, RunLimits, model_name
 from tocsin.errors import ConfigError
+from tocsin.guard.account import Amount
 from tocsin.guard.allowance import Allowance
 from tocsin.guard.limits import ANY_WORKFLOW, StopLimits, find_too_low
 from tocsin.model.label import UNKNOWN, clean_name
@@ -21,6 +22,7 @@ from tocsin.runs.limits import WorkflowSLA
 from tocsin.sources.agents_sdk import fields
 from tocsin.sources.agents_sdk.events import Emit, Ticket
 from tocsin.sources.agents_sdk.limiter import Limits, Unlimited
+from tocsin.sources.agents_sdk.resumed import UsedBefore, used_before
 from tocsin.sources.limit_exceeded import LimitExceeded
 
 __all__ = ["Stops", "check_stops", "watch_runner_with"]
@@ -53,12 +55,14 @@ class Stops:
         check_stops(self._stops, slas)
         self._slas = slas
 
-    def enter(self, ticket: Ticket, kwargs: dict[str, Any]) -> AbstractContextManager[Limits]:
+    def enter(
+        self, ticket: Ticket, kwargs: dict[str, Any], run_input: object = None
+    ) -> AbstractContextManager[Limits]:
         """Begin a call of the runner; raises LimitExceeded and nothing else."""
         if not self._stops and not self._budgets.is_open and SCOPE.get() == NOWHERE:
             return Unlimited(kwargs)
         try:
-            return self._limits(ticket, kwargs)
+            return self._limits(ticket, kwargs, run_input)
         except Exception as error:  # noqa: BLE001 - nothing of ours may reach the user's agent
             self.room.failed(error)
             if self._budgets.is_closed or any(
@@ -67,7 +71,9 @@ class Stops:
                 raise LimitExceeded(Stop(UNKNOWN, FAILURE, 0.0, 0.0)) from None
             return Unlimited(kwargs)
 
-    def _limits(self, ticket: Ticket, kwargs: dict[str, Any]) -> AbstractContextManager[Limits]:
+    def _limits(
+        self, ticket: Ticket, kwargs: dict[str, Any], run_input: object
+    ) -> AbstractContextManager[Limits]:
         hooks = kwargs.get("hooks")
         if isinstance(hooks, GuardHooks) or not isinstance(hooks, RunHooksBase | None):
             # Another watcher's runner was first; or these are no hooks, as the SDK will say.
@@ -84,6 +90,8 @@ class Stops:
             purse = self._budgets.purse(workflow, ticket.tags)
         if rules is not None and rules.limits:
             own = Allowance(workflow, rules, self.room.clock.monotonic_ns())
+            if (before := used_before(run_input)) is not None:
+                own.go_on_from(self._amount(before, config))
             allowances = (own, *allowances)
         ticket.is_guarded = purse is not None and not purse.is_empty
         if not allowances and not ticket.is_guarded:
@@ -92,6 +100,15 @@ class Stops:
             self.room, workflow, allowances, purse=purse, emit=self._emit, ticket=ticket
         )
         return RunLimits(guard, kwargs, is_nested=False)
+
+    def _amount(self, before: UsedBefore, config: object) -> Amount:
+        """What a resumed run has used; its cost as if the paused agent's model had done it all."""
+        if before.usage is None:
+            return Amount(turns=before.turns)
+        model = fields.field(config, "model")
+        model = model_name(model or getattr(before.agent, "model", None))
+        cost_usd = self.room.tariff.price(model, before.usage)
+        return Amount(before.usage.total_tokens, cost_usd, before.turns)
 
 
 NOWHERE: Final = Scope()

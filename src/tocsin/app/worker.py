@@ -108,6 +108,7 @@ class Worker:
 
     def _work(self) -> None:
         pid = os.getpid()
+        tick_at_s = 0.0
         while self.running and os.getpid() == pid:
             handled = 0
             while (event := self._queue.take()) is not None:
@@ -115,10 +116,15 @@ class Worker:
                 handled += 1
                 if handled % YIELD_EVERY == 0:
                     time.sleep(0)
-                if handled % 1000 == 0:
-                    self._guard(self._tick)
-            self._guard(self._tick)
+                    if time.monotonic() >= tick_at_s:
+                        tick_at_s = self._tick_once()
+            tick_at_s = self._tick_once()
             time.sleep(POLL_S)
+
+    def _tick_once(self) -> float:
+        """Tick; return when to do so again, be there ever so many events."""
+        self._guard(self._tick)
+        return time.monotonic() + POLL_S
 
     def _handle(self, event: Event) -> None:
         if event[0] == FLUSH:

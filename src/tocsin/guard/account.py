@@ -14,7 +14,7 @@ ERROR_FADES: Final = 0.5
 """What is left, after a better estimate, of the fear that estimates are as wrong as the last."""
 
 
-class Amount(msgspec.Struct, frozen=True):
+class Amount(msgspec.Struct, frozen=True, gc=False):
     """What a call uses, or is expected to use. An unknown cost is None and limits nothing."""
 
     tokens: int = 0
@@ -22,10 +22,11 @@ class Amount(msgspec.Struct, frozen=True):
     turns: int = 0
 
 
-class Need(msgspec.Struct, frozen=True):
+class Need(msgspec.Struct, frozen=True, gc=False):
     """What has to be there for a call to start, and what it will probably use in the end.
 
-    The difference is a guess: it is reserved as far as there is room, and stops nothing.
+    The difference is a guess: it is reserved as far as there is room, and stops nothing. Where
+    nothing is guessed, both are one object.
     """
 
     firm: Amount
@@ -84,34 +85,33 @@ class LimitedAccount:
             for limit, most in (("tokens", tokens), ("cost", cost_usd), ("turns", turns))
             if most is not None
         }
+        self._most_tokens, self._most_usd, self._most_turns = tokens, cost_usd, turns
         self.tokens = self.turns = 0
         self.cost_usd = ZERO
         self.held_tokens = self.held_turns = 0
         self.held_usd = ZERO
         self.in_flight = 0
-        self._error = 1.0
+        self._error = self._doubt = 1.0
 
     def lacks(self, firm: Amount) -> Shortage | None:
         """Say which limit the amount would pass."""
-        limits = self.limits
         tokens = self.tokens + self.held_tokens + firm.tokens
-        if tokens > limits.get("tokens", tokens):
+        if self._most_tokens is not None and tokens > self._most_tokens:
             return self._shortage("tokens", tokens)
         turns = self.turns + self.held_turns + firm.turns
-        if turns > limits.get("turns", turns):
+        if self._most_turns is not None and turns > self._most_turns:
             return self._shortage("turns", turns)
-        if firm.cost_usd is not None and (most := limits.get("cost")) is not None:
+        if firm.cost_usd is not None and self._most_usd is not None:
             cost_usd = self.cost_usd + self.held_usd + firm.cost_usd
-            if cost_usd > most:
+            if cost_usd > self._most_usd:
                 return self._shortage("cost", cost_usd)
         return None
 
     def passed(self) -> Shortage | None:
         """Say which limit has been passed by what calls really used."""
-        limits = self.limits
-        if self.tokens > limits.get("tokens", self.tokens):
+        if self._most_tokens is not None and self.tokens > self._most_tokens:
             return self._shortage("tokens", self.tokens)
-        if "cost" in limits and self.cost_usd > limits["cost"]:
+        if self._most_usd is not None and self.cost_usd > self._most_usd:
             return self._shortage("cost", self.cost_usd)
         return None
 
@@ -132,59 +132,71 @@ class LimitedAccount:
         """Whether there are calls in flight that with this one might pass a limit."""
         if not self.in_flight:
             return False
-        error, likely = max(self._error, need.doubt), need.likely
+        likely = need.likely
+        error = max(self._error, self._doubt, need.doubt)
         tokens = self.tokens + int(error * (self.held_tokens + likely.tokens))
-        if tokens > self.limits.get("tokens", tokens):
+        if self._most_tokens is not None and tokens > self._most_tokens:
             return True
-        most = self.limits.get("cost")
-        if most is None or likely.cost_usd is None:
+        if self._most_usd is None or likely.cost_usd is None:
             return False
-        return self.feared_usd(need) > most
+        return self.feared_usd(need) > self._most_usd
 
     def feared_usd(self, need: Need) -> Decimal:
         """USD that it would come to if calls in flight and this one are as wrong as the last."""
         likely_usd = self.held_usd + (need.likely.cost_usd or ZERO)
-        return self.cost_usd + Decimal(max(self._error, need.doubt)) * likely_usd
+        return self.cost_usd + Decimal(max(self._error, self._doubt, need.doubt)) * likely_usd
 
     def hold(self, need: Need) -> Amount:
         """Set aside what is firm, and of the rest what there is room for."""
-        tokens, cost_usd = need.likely.tokens, need.likely.cost_usd
-        if (most := self.limits.get("tokens")) is not None:
-            left = int(most) - self.tokens - self.held_tokens
-            tokens = max(need.firm.tokens, min(tokens, left))
-        if cost_usd is not None and (most := self.limits.get("cost")) is not None:
-            left_usd = most - self.cost_usd - self.held_usd
-            cost_usd = max(need.firm.cost_usd or ZERO, min(cost_usd, left_usd))
-        self.held_tokens += tokens
-        self.held_usd += cost_usd or ZERO
-        self.held_turns += need.firm.turns
+        held = need.firm if need.firm is need.likely else self._fitting(need)
+        self.held_tokens += held.tokens
+        self.held_turns += held.turns
+        if held.cost_usd is not None:
+            self.held_usd += held.cost_usd
         self.in_flight += 1
         self._error = max(self._error, need.doubt)
+        # Other calls that end teach nothing about this one: feared for until none is in flight.
+        self._doubt = max(self._doubt, need.doubt)
+        return held
+
+    def _fitting(self, need: Need) -> Amount:
+        tokens, cost_usd = need.likely.tokens, need.likely.cost_usd
+        if self._most_tokens is not None:
+            left = self._most_tokens - self.tokens - self.held_tokens
+            tokens = max(need.firm.tokens, min(tokens, left))
+        if cost_usd is not None and self._most_usd is not None:
+            left_usd = self._most_usd - self.cost_usd - self.held_usd
+            cost_usd = max(need.firm.cost_usd or ZERO, min(cost_usd, left_usd))
         return Amount(tokens, cost_usd, need.firm.turns)
 
     def settle(self, held: Amount, used: Amount | None, likely: Amount) -> None:
         """Turn what was set aside into what was used, and learn how far off that was."""
         self.in_flight -= 1
+        if not self.in_flight:
+            self._doubt = 1.0
         self.held_tokens -= held.tokens
-        self.held_usd -= held.cost_usd or ZERO
         self.held_turns -= held.turns
+        if held.cost_usd is not None:
+            self.held_usd -= held.cost_usd
         if used is None:
             return
         self._error = max(_times(used, likely), 1 + (self._error - 1) * ERROR_FADES)
         self.tokens += used.tokens
-        self.cost_usd += used.cost_usd or ZERO
         self.turns += used.turns
+        if used.cost_usd is not None:
+            self.cost_usd += used.cost_usd
 
 
 def _times(used: Amount, likely: Amount) -> float:
     """How many times as much was used as was likely."""
     times = used.tokens / likely.tokens if likely.tokens else 1.0
-    if used.cost_usd and likely.cost_usd:
+    # Fewer times than once change nothing, and dividing decimals takes long.
+    if used.cost_usd and likely.cost_usd and used.cost_usd > likely.cost_usd:
         times = max(times, float(used.cost_usd / likely.cost_usd))
     return times
 
 
-class Hold(msgspec.Struct):
+class Hold(msgspec.Struct, gc=False):
     """A reservation in every account of a call, until it is settled or released."""
 
     need: Need
@@ -220,12 +232,15 @@ class Ledger:
         others are in flight: once they have ended, it will be known how much they used. patient:
         None where an account without room may soon have some, which who asks for `alone` is too.
         """
+        is_crowded = False
         with self.lock:
             for account in accounts:
                 if (shortage := account.lacks(need.firm)) is not None:
                     may_wait = (alone or patient) and account.is_growing(need.firm)
                     return None if may_wait else shortage
-            if alone and any(account.is_crowded(need) for account in accounts):
+                if alone and account.is_crowded(need):
+                    is_crowded = True
+            if is_crowded:
                 return None
             hold = Hold(need)
             try:

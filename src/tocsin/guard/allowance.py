@@ -1,16 +1,15 @@
 """What one run, or all runs inside one `with tocsin.limit(...)`, may still use."""
 
-from decimal import Decimal
 from typing import Final
 
 import msgspec
 
-from tocsin.guard.account import LimitedAccount, Shortage
+from tocsin.guard.account import ZERO, Amount, LimitedAccount, Shortage
 from tocsin.guard.limits import StopLimits
+from tocsin.guard.shares import NS_PER_S, Used
 
 __all__ = ["Allowance", "Notice"]
 
-NS_PER_S: Final = 1_000_000_000
 MAX_TOOL_CALLS: Final = 4_096
 """Different tool calls that are told apart in one run; later new ones are not counted."""
 
@@ -43,19 +42,21 @@ class Allowance(LimitedAccount):
             None if latency_s is None else started_mono_ns + int(float(latency_s) * NS_PER_S)
         )
         self._tool_calls: dict[int, int] = {}
-        self._shares = shares_of(limits)
+        self._shares = limits.shares
         self.is_switching = False
         """Models are replaced by now."""
 
+    def go_on_from(self, used: Amount) -> None:
+        """Count what a run that is resumed has used before; an unknown cost counts nothing."""
+        self.tokens += used.tokens
+        self.turns += used.turns
+        self.cost_usd += used.cost_usd or ZERO
+
     def check(self, now_mono_ns: int) -> Shortage | None:
         """Say why nothing may be done any more; None while something may."""
-        return self.overdue(now_mono_ns) or self.passed()
-
-    def overdue(self, now_mono_ns: int) -> Shortage | None:
-        """Say that the time is up; None while it is not."""
-        if self.deadline_mono_ns is None or now_mono_ns <= self.deadline_mono_ns:
-            return None
-        return self.time_is_up(now_mono_ns)
+        if self.deadline_mono_ns is not None and now_mono_ns > self.deadline_mono_ns:
+            return self.time_is_up(now_mono_ns)
+        return self.passed()
 
     def time_is_up(self, now_mono_ns: int) -> Shortage:
         """Say it, also where a timer was a moment early."""
@@ -75,37 +76,26 @@ class Allowance(LimitedAccount):
             return None
         return Shortage(self.name, "same_tool_call", count, most)
 
+    def is_noteworthy(self, now_mono_ns: int) -> bool:
+        """Whether there will be notices; needs no lock."""
+        first = self._shares
+        return (
+            self.tokens >= first.tokens
+            or self.turns >= first.turns
+            or now_mono_ns - self.started_mono_ns >= first.latency
+            or self.cost_usd >= first.cost
+        )
+
     def notices(self, now_mono_ns: int) -> list[Notice]:
         """Limits whose share for a warning or a switch is used up, each once."""
-        if not self._shares:
-            return []
-        used: dict[str, int | Decimal] = {
-            "tokens": self.tokens,
-            "cost": self.cost_usd,
-            "turns": self.turns,
-            "latency": now_mono_ns - self.started_mono_ns,
-        }
-        due = [share for share in self._shares if used[share[1]] >= share[2]]
-        if not due:
-            return []
-        self._shares = [share for share in self._shares if share not in due]
-        self.is_switching = self.is_switching or any(share[0] == "switch" for share in due)
-        return [self._notice(action, limit, used[limit]) for action, limit, _ in due]
+        latency = now_mono_ns - self.started_mono_ns
+        used = Used(self.tokens, self.cost_usd, self.turns, latency)
+        due, self._shares = self._shares.split(used)
+        self.is_switching = self.is_switching or any(share.action == "switch" for share in due)
+        return [self._notice(share.action, share.limit, used) for share in due]
 
-    def _notice(self, action: str, limit: str, used: int | Decimal) -> Notice:
-        value = float(used) / NS_PER_S if limit == "latency" else float(used)
+    def _notice(self, action: str, limit: str, used: Used) -> Notice:
+        value = float(getattr(used, limit))
+        if limit == "latency":
+            value /= NS_PER_S
         return Notice(action, limit, value, float(self.rules.limits[limit]))
-
-
-def shares_of(rules: StopLimits) -> list[tuple[str, str, Decimal]]:
-    """From where on what is done about which limit, in the unit that is counted in."""
-    return [
-        (
-            action,
-            limit,
-            Decimal(str(share)) * Decimal(most) * (NS_PER_S if limit == "latency" else 1),
-        )
-        for action, share in (("warn", rules.warn_at), ("switch", rules.switch_at))
-        for limit, most in rules.limits.items()
-        if share is not None and limit != "same_tool_call"
-    ]

@@ -92,7 +92,7 @@ class BudgetAccount(LimitedAccount):
     def lacks(self, firm: Amount) -> Shortage | None:
         """Say that the amount is more than is left."""
         self._begin_period()
-        self.limits["cost"] = self.room.granted_usd(self._period)
+        self._most_usd = self.limits["cost"] = self.room.granted_usd(self._period)
         return super().lacks(firm)
 
     def is_growing(self, firm: Amount) -> bool:

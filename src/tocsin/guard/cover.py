@@ -25,7 +25,7 @@ class Tariff(Protocol):
 AccountsOf: TypeAlias = Callable[[str | None, str | None], Sequence[Account]]
 
 
-class Call(msgspec.Struct):
+class Call(msgspec.Struct, gc=False):
     """An LLM call that may be made, with `model` instead of the one that was asked for."""
 
     hold: Hold
@@ -63,8 +63,7 @@ class Cover:
 
     def check(self) -> Shortage | None:
         """Say why the run has to stop; None while it may go on."""
-        with self._ledger.lock:
-            return self._check(self._clock.monotonic_ns())
+        return self._check(self._clock.monotonic_ns())
 
     def before_llm(
         self,
@@ -82,12 +81,16 @@ class Cover:
 
         None where it should wait, for which `alone` and `patient` ask (Ledger.reserve).
         """
-        with self._ledger.lock:
-            now_mono_ns = self._clock.monotonic_ns()
-            if (shortage := self._check(now_mono_ns)) is not None:
-                return shortage
-            notices = [n for one in self.allowances for n in one.notices(now_mono_ns)]
-            model = self._replacement(model)
+        now_mono_ns = self._clock.monotonic_ns()
+        if (shortage := self._check(now_mono_ns)) is not None:
+            return shortage
+        notices: list[Notice] = []
+        for allowance in self.allowances:
+            if allowance.is_noteworthy(now_mono_ns):
+                with self._ledger.lock:
+                    notices += allowance.notices(now_mono_ns)
+            if allowance.is_switching and model is not None:
+                model = allowance.rules.switch.get(model, model)
         expected = forecast.expect(model, input_tokens, max_output_tokens)
         need = self._need(model, expected, turns)
         accounts = () if self._accounts is None else self._accounts(model, agent)
@@ -95,8 +98,8 @@ class Cover:
             (*self.allowances, *accounts), need, alone=alone, patient=patient
         )
         if isinstance(hold, Shortage):
-            self.stopped = hold
-        return Call(hold, model, expected, notices) if isinstance(hold, Hold) else hold
+            return self._refuse(hold)
+        return None if hold is None else Call(hold, model, expected, notices)
 
     def after_llm(
         self, call: Call, forecast: Forecast, tokens: tuple[int, int] | None, cost: Decimal | None
@@ -106,8 +109,9 @@ class Cover:
         if tokens is None:
             self._ledger.settle(call.hold, likely)
             return
-        self._ledger.settle(call.hold, Amount(sum(tokens), cost, likely.turns))
-        forecast.ended(call.model, call.expected, *tokens)
+        read, written = tokens
+        self._ledger.settle(call.hold, Amount(read + written, cost, likely.turns))
+        forecast.ended(call.model, call.expected, read, written)
 
     def failed(self, call: Call) -> None:
         """Give back what a call would have used."""
@@ -115,12 +119,14 @@ class Cover:
 
     def before_tool(self, fingerprint: int | None) -> Shortage | None:
         """Count a tool call; say why it must not be made. None as fingerprint: not comparable."""
-        with self._ledger.lock:
-            shortage = self._check(self._clock.monotonic_ns())
-            if shortage is None and fingerprint is not None:
-                found = [one.called(fingerprint) for one in self.allowances]
-                self.stopped = shortage = next((one for one in found if one is not None), None)
+        shortage = self._check(self._clock.monotonic_ns())
+        if shortage is not None or fingerprint is None:
             return shortage
+        with self._ledger.lock:
+            for allowance in self.allowances:  # each counts the call, whatever the others say
+                refused = allowance.called(fingerprint)
+                self.stopped = self.stopped or refused
+            return self.stopped
 
     def time_is_up(self) -> Shortage:
         """Say that the first deadline has come, as the clock that waited for it knows."""
@@ -140,17 +146,21 @@ class Cover:
         known = [deadline for deadline in deadlines if deadline is not None]
         return (min(known) - self._clock.monotonic_ns()) / 1e9 if known else None
 
-    def _check(self, now_mono_ns: int) -> Shortage | None:
-        for allowance in self.allowances:
-            if self.stopped is None:
-                self.stopped = allowance.check(now_mono_ns)
-        return self.stopped
+    def _refuse(self, shortage: Shortage) -> Shortage:
+        """Stop for this reason, or for the one that came first."""
+        with self._ledger.lock:
+            self.stopped = self.stopped or shortage
+            return self.stopped
 
-    def _replacement(self, model: str | None) -> str | None:
-        for allowance in self.allowances:
-            if model is not None and allowance.is_switching:
-                model = allowance.rules.switch.get(model, model)
-        return model
+    def _check(self, now_mono_ns: int) -> Shortage | None:
+        # Without the lock, which would cost more than this: whatever is read was true a moment ago,
+        # and what matters is asked again when a call is reserved.
+        if self.stopped is None:
+            for allowance in self.allowances:
+                if (shortage := allowance.check(now_mono_ns)) is not None:
+                    self.stopped = shortage
+                    break
+        return self.stopped
 
     def _need(self, model: str | None, expected: Expected, turns: int) -> Need:
         firm = likely = self._amount(model, expected.input_tokens, expected.output_tokens, turns)

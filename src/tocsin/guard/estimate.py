@@ -7,7 +7,7 @@ then it cannot be more; else the longest answer in the run so far; else, as a gu
 that the model has lately given in this process.
 """
 
-import threading
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -23,9 +23,10 @@ FADES: Final = 0.9
 """What was long counts for less with every later call, so that one outlier is forgotten."""
 MAX_MODELS: Final = 1_000
 MAX_DEPTH: Final = 8
+NESTED: Final = (dict, list)
 
 
-class Expected(msgspec.Struct, frozen=True):
+class Expected(msgspec.Struct, frozen=True, gc=False):
     """Tokens of a call to come: what it will use at least, and what it will use probably."""
 
     input_tokens: int
@@ -56,7 +57,7 @@ class Habits:
     """How much calls to each model have used lately, in this process."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        # No lock: what threads might overwrite here for each other is only a guess.
         self._habits: dict[str | None, Habit] = {}
 
     def of(self, model: str | None) -> Habit | None:
@@ -65,13 +66,16 @@ class Habits:
 
     def heard(self, model: str | None, answer_tokens: int, unseen_tokens: int | None) -> None:
         """Note an answer; unseen_tokens only of a run's first call."""
-        with self._lock:
-            if model not in self._habits and len(self._habits) >= MAX_MODELS:
-                self._habits.clear()  # model names come from outside
-            habit = self._habits.setdefault(model, Habit())
-            habit.answer_tokens = max(answer_tokens, habit.answer_tokens * FADES)
-            if unseen_tokens is not None:
-                habit.unseen_tokens = max(0, unseen_tokens, habit.unseen_tokens * FADES)
+        habit = self._habits.get(model) or self._new(model)
+        habit.answer_tokens = max(answer_tokens, habit.answer_tokens * FADES)
+        if unseen_tokens is not None:
+            habit.unseen_tokens = max(0, unseen_tokens, habit.unseen_tokens * FADES)
+
+    def _new(self, model: str | None) -> Habit:
+        if len(self._habits) >= MAX_MODELS:
+            self._habits.clear()  # model names come from outside
+        habit = self._habits[model] = Habit()
+        return habit
 
 
 class Forecast:
@@ -96,6 +100,8 @@ class Forecast:
     ) -> Expected:
         """Say what a call will probably use."""
         bound = self._longest if max_output_tokens is None else max_output_tokens
+        if bound is not None and self._longest is not None:
+            return Expected(input_tokens, bound, input_tokens, bound)
         habit = self._habits.of(model)
         likely_input, likely_output, doubt = input_tokens, FIRST_GUESS, DOUBT
         if habit is not None:
@@ -122,12 +128,14 @@ class Forecast:
 
 def text_size(value: object, depth: int = 0) -> int:
     """Characters of all text in nested dicts and lists, as the SDK's input items are."""
-    if isinstance(value, str):
-        # A picture or file inside the request is not read letter by letter.
-        return 0 if value.startswith("data:") else len(value)
-    if depth < MAX_DEPTH:
-        if isinstance(value, dict):
-            return sum([text_size(part, depth + 1) for part in value.values()])
-        if isinstance(value, list):
-            return sum([text_size(part, depth + 1) for part in value])
-    return 0
+    parts: Iterable[object] = value if isinstance(value, list) else (value,)
+    if isinstance(value, dict):
+        parts = value.values()
+    size = 0
+    for part in parts:
+        if isinstance(part, str):
+            # A picture or file inside the request is not read letter by letter.
+            size += 0 if part.startswith("data:") else len(part)
+        elif depth < MAX_DEPTH and isinstance(part, NESTED):
+            size += text_size(part, depth + 1)
+    return size

@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from tocsin.errors import ConfigError
 from tocsin.guard.quantities import parse_count, parse_seconds, parse_share, parse_usd
+from tocsin.guard.shares import NO_SHARES, Shares, shares_of
 
 __all__ = ["ANY_WORKFLOW", "FORMS", "StopLimits", "TooLow", "find_too_low"]
 
@@ -50,12 +51,16 @@ class StopLimits:
     """Model -> cheaper model: {"gpt-4.1": "gpt-4.1-mini"}."""
     on_failure: str = "open"
     """If Tocsin itself fails: "open" lets the call through, "closed" stops the run."""
+    shares: Shares = field(default=NO_SHARES, init=False, repr=False, compare=False)
+    """Where warnings and switches begin, worked out once for all runs."""
 
     def __post_init__(self) -> None:
         """Check every field at once, and keep what was written as numbers."""
         problems = [*self._parse(), *self._contradictions()]
         if problems:
             raise ConfigError("StopLimits: " + "; ".join(problems))
+        shares: dict[str, Any] = {"warn": self.warn_at, "switch": self.switch_at}
+        object.__setattr__(self, "shares", shares_of(shares, self.limits))
 
     @property
     def limits(self) -> dict[str, Any]:

@@ -49,17 +49,24 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True):
     request_usd: Decimal = ZERO
     """Flat fee per call."""
 
+    @property
+    def flat(self) -> tuple[Decimal, Decimal] | None:
+        """USD per token of input and output, where calls without a cache cost nothing else."""
+        if self.output is None or self.input.steps or self.output.steps or self.request_usd:
+            return None
+        return self.input.base, self.output.base
+
     def cost(self, usage: Usage) -> Cost | None:
         """Price one call, or None when it has output tokens that no rate covers."""
         if usage.output_tokens and self.output is None:
             return None
         size = usage.input_tokens
-        fresh = max(0, size - usage.cache_read_tokens - usage.cache_write_tokens)
+        cached, stored = usage.cache_read_tokens, usage.cache_write_tokens  # most calls: none
         return Cost(
-            input=fresh * self.input.at(size) + self.request_usd,
+            input=max(0, size - cached - stored) * self.input.at(size) + self.request_usd,
             output=self._output(usage),
-            cache_read=_times(usage.cache_read_tokens, self.cache_read, size),
-            cache_write=_times(usage.cache_write_tokens, self.cache_write, size),
+            cache_read=cached * self.cache_read.at(size) if cached else ZERO,
+            cache_write=stored * self.cache_write.at(size) if stored else ZERO,
         )
 
     def _output(self, usage: Usage) -> Decimal:
@@ -71,10 +78,6 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True):
         reasoning = min(usage.reasoning_tokens, usage.output_tokens)
         special = self.reasoning.at(usage.input_tokens)
         return (usage.output_tokens - reasoning) * rate + reasoning * special
-
-
-def _times(tokens: int, rate: Rate, size: int) -> Decimal:
-    return tokens * rate.at(size) if tokens else ZERO  # most calls use no cache
 
 
 def parse_overrides(prices: Mapping[str, Mapping[str, object]]) -> dict[str, Rates]:

@@ -97,24 +97,25 @@ def usage(raw: object) -> Usage | None:
     The SDK writes zeros when a provider reports nothing; a call that read and wrote no token
     does not exist, so all zeros mean unknown.
     """
-    read = _count(field(raw, "input_tokens"))
-    written = _count(field(raw, "output_tokens"))
+    read, written = _counts(raw, "input_tokens", "output_tokens")
     if not read and not written:
         return None
     inputs, outputs = field(raw, "input_tokens_details"), field(raw, "output_tokens_details")
-    return Usage(
-        input_tokens=read,
-        output_tokens=written,
-        cache_read_tokens=_count(field(inputs, "cached_tokens")),
-        cache_write_tokens=_count(field(inputs, "cache_write_tokens")),
-        reasoning_tokens=_count(field(outputs, "reasoning_tokens")),
-    )
+    cache_read, cache_write = _counts(inputs, "cached_tokens", "cache_write_tokens")
+    (reasoning,) = _counts(outputs, "reasoning_tokens")
+    return Usage(read, written, cache_read, cache_write, reasoning)
 
 
-def _count(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < MAX_TOKENS:
-        return 0
-    return value
+def _counts(source: object, *names: str) -> list[int]:
+    """Counts of tokens; 0 for what is none. What kind of source it is, is found out once."""
+    get = source.get if isinstance(source, Mapping) else None
+    counts = []
+    for name in names:
+        value = get(name) if get else getattr(source, name, None)
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < MAX_TOKENS:
+            value = 0
+        counts.append(value)
+    return counts
 
 
 def arguments_hash(arguments: object, trace_id: str = "") -> int | None:

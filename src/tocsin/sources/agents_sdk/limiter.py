@@ -1,12 +1,13 @@
 """What the watched runner asks of whoever limits runs; by default nobody does."""
 
+import asyncio
 from collections.abc import Awaitable
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from tocsin.sources.agents_sdk.events import Ticket
 
-__all__ = ["Limiter", "Limits", "Unlimited"]
+__all__ = ["Limiter", "Limits", "Unlimited", "can_be_interrupted", "run_task"]
 
 
 class Limits(Protocol):
@@ -32,8 +33,13 @@ class Limits(Protocol):
 class Limiter(Protocol):
     """Knows the limits of every run."""
 
-    def enter(self, ticket: Ticket, kwargs: dict[str, Any]) -> AbstractContextManager[Limits]:
-        """Begin a call of the runner, which lasts as long as the context; raises nothing else."""
+    def enter(
+        self, ticket: Ticket, kwargs: dict[str, Any], run_input: object = None
+    ) -> AbstractContextManager[Limits]:
+        """Begin a call of the runner, which lasts as long as the context.
+
+        Raises LimitExceeded and nothing else.
+        """
         ...
 
 
@@ -58,3 +64,20 @@ class Unlimited:
 
     def watch(self, result: Any) -> None:
         """Let a streamed run go on."""
+
+
+def run_task(result: Any) -> "asyncio.Task[Any] | None":
+    """Task behind a streamed run, as any version of the SDK calls it."""
+    for name in ("run_loop_task", "_run_impl_task"):
+        task = getattr(result, name, None)
+        if isinstance(task, asyncio.Task):
+            return task
+    return None
+
+
+def can_be_interrupted(result: Any) -> bool:
+    """Whether a streamed run can be cancelled with an exception for whoever waits for its events.
+
+    In old versions of the SDK, they would wait for ever, or get CancelledError.
+    """
+    return hasattr(result, "run_loop_task")

@@ -17,7 +17,7 @@ from agents.run import AgentRunner
 
 from tocsin.model.run import Outcome
 from tocsin.sources.agents_sdk.events import RUN_END, Emit, Ticket, ignore
-from tocsin.sources.agents_sdk.limiter import Limiter, Limits, Unlimited
+from tocsin.sources.agents_sdk.limiter import Limiter, Limits, Unlimited, run_task
 from tocsin.sources.agents_sdk.models import ModelWatch
 from tocsin.sources.agents_sdk.processor import CURRENT_TICKET
 from tocsin.sources.limit_exceeded import LimitExceeded
@@ -58,7 +58,7 @@ class WatchedRunner(AgentRunner):
         """Run to the end."""
         ticket, token = self._enter()
         try:
-            with self._limits(ticket, kwargs) as limits:
+            with self._limits(ticket, kwargs, input) as limits:
                 run = self.inner.run(starting_agent, input, **limits.kwargs)
                 result = await limits.wait(run)
         except BaseException as error:
@@ -74,7 +74,7 @@ class WatchedRunner(AgentRunner):
         """Run to the end without an event loop."""
         ticket, token = self._enter()
         try:
-            with self._limits(ticket, kwargs) as limits:
+            with self._limits(ticket, kwargs, input) as limits:
                 run_sync = self._timed(limits).run_sync
                 result = run_sync(starting_agent, input, **limits.kwargs)
         except BaseException as error:
@@ -90,7 +90,7 @@ class WatchedRunner(AgentRunner):
         """Start a run whose events are streamed; it ends when its background task does."""
         ticket, token = self._enter()
         try:
-            with self._limits(ticket, kwargs) as limits:
+            with self._limits(ticket, kwargs, input) as limits:
                 result = self.inner.run_streamed(starting_agent, input, **limits.kwargs)
                 limits.watch(result)
         except BaseException as error:
@@ -98,8 +98,8 @@ class WatchedRunner(AgentRunner):
             raise
         finally:
             _leave(token)
-        task = getattr(result, "run_loop_task", None)
-        if isinstance(task, asyncio.Task):
+        task = run_task(result)
+        if task is not None:
             task.add_done_callback(lambda done: self._end(ticket, _streamed_outcome(result, done)))
         else:
             self._end(ticket, None)
@@ -110,10 +110,12 @@ class WatchedRunner(AgentRunner):
         self._emit = ignore
         self._limiter = None
 
-    def _limits(self, ticket: Ticket, kwargs: dict[str, Any]) -> AbstractContextManager[Limits]:
+    def _limits(
+        self, ticket: Ticket, kwargs: dict[str, Any], run_input: object
+    ) -> AbstractContextManager[Limits]:
         if self._limiter is None:
             return Unlimited(kwargs)
-        return self._limiter.enter(ticket, kwargs)
+        return self._limiter.enter(ticket, kwargs, run_input)
 
     def _timed(self, limits: Limits) -> Any:
         """Give `run_sync`, which makes a loop of its own, a deadline where there is one."""

@@ -131,8 +131,10 @@ ELSEWHERE = (
     "tocsin_store_",
     "tocsin_held_",
     "tocsin_export_",
+    "tocsin_budget_lease_failures_total",
+    "agent_budget_leased_dollars",
 )
-"""Metrics of `tocsin serve` and of the exporter."""
+"""Metrics of `tocsin serve`, of the exporter, and of budgets that a server leases."""
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -38,6 +39,7 @@ class Site:
             "tests.fakes.gunicorn_app:app",
         ]
         self.program = start(command=command, METRICS_PORT=str(self.metrics_port), **env)
+        self._lock = threading.Lock()
         self.runs: Counter[int] = Counter()
         """Runs answered, by pid of the worker."""
         assert wait_for(lambda: self.get("/run"), START_S), self.program.errors
@@ -46,7 +48,8 @@ class Site:
         """Have a worker do something; return its pid, or None where none answered."""
         answer = fetch(self._port, path)
         if answer and path == "/run":
-            self.runs[int(answer)] += 1
+            with self._lock:  # several threads ask, and a count must not be lost between them
+                self.runs[int(answer)] += 1
         return int(answer) if answer else None
 
     def use_workers(self, count: int) -> None:

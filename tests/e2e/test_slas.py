@@ -186,7 +186,7 @@ def test_in_the_program_a_breach_names_what_has_taken_most(
 ) -> None:
     @function_tool
     async def search() -> str:
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(1.5)
         return "found"
 
     async def scenario() -> None:
@@ -203,7 +203,7 @@ def test_in_the_program_a_breach_names_what_has_taken_most(
         await client.close()
 
     watcher, pager = watch(), Pager()
-    sla = WorkflowSLA(max_latency_seconds=0.2, max_tokens_per_request=500, max_turns=2)
+    sla = WorkflowSLA(max_latency_seconds=1.0, max_tokens_per_request=500, max_turns=2)
     watcher.add_slas({"report": sla}, pager)
     heard = RecordingObserver()
     watcher.add_observer(heard)

@@ -43,7 +43,11 @@ from tests.e2e.stopping import (
     stopped,
 )
 from tests.fakes.counts import Page
+from tocsin.app.tariff import Tariff
+from tocsin.guard.account import Ledger
+from tocsin.guard.allowance import Allowance
 from tocsin.guard.cover import Cover
+from tocsin.guard.estimate import Forecast
 from tocsin.lab.fake_llm import (
     FakeLLM,
     Hang,
@@ -511,13 +515,30 @@ def broken(*_: Any, **__: Any) -> Any:
     raise RuntimeError("a bug")
 
 
-@pytest.mark.parametrize("method", ["before_llm", "after_llm", "before_tool", "check"])
+FAULTS = [
+    *((Cover, method) for method in ("before_llm", "after_llm", "before_tool", "check")),
+    *((Ledger, method) for method in ("reserve", "settle")),
+    *((Allowance, method) for method in ("lacks", "hold", "settle", "called", "check")),
+    *((Forecast, method) for method in ("input_tokens", "expect", "ended")),
+    *((Tariff, method) for method in ("cost_usd", "price")),
+]
+BEFORE_CALLS = [
+    *((Cover, "before_llm"), (Ledger, "reserve"), (Allowance, "lacks"), (Allowance, "hold")),
+    *((Forecast, "input_tokens"), (Forecast, "expect"), (Tariff, "cost_usd")),
+]
+
+
+def name_of(fault: object) -> str:
+    return getattr(fault, "__name__", str(fault))
+
+
+@pytest.mark.parametrize(("part", "method"), FAULTS, ids=name_of)
 def test_a_failure_of_ours_lets_calls_through(
-    method: str, limited: Any, llm: FakeLLM, monkeypatch: pytest.MonkeyPatch
+    part: type, method: str, limited: Any, llm: FakeLLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    watcher = limited(max_tokens=10_000, max_latency="60s")
+    watcher = limited(max_tokens=10_000, max_latency="60s", max_cost=10, same_tool_call=9)
     llm.set(None, script([ToolCalls((ToolCall("lookup", {"key": "a"}),)), Text("done")]))
-    monkeypatch.setattr(Cover, method, broken)
+    monkeypatch.setattr(part, method, broken)
 
     run(llm, plain())
 
@@ -527,11 +548,12 @@ def test_a_failure_of_ours_lets_calls_through(
     assert found.total("tocsin_stop_unchecked_calls_total", reason="error") >= 1
 
 
+@pytest.mark.parametrize(("part", "method"), BEFORE_CALLS, ids=name_of)
 def test_a_failure_of_ours_stops_runs_that_are_closed(
-    limited: Any, llm: FakeLLM, monkeypatch: pytest.MonkeyPatch
+    part: type, method: str, limited: Any, llm: FakeLLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    limited(max_tokens=10_000, on_failure="closed")
-    monkeypatch.setattr(Cover, "before_llm", broken)
+    limited(max_tokens=10_000, max_cost=10, on_failure="closed")
+    monkeypatch.setattr(part, method, broken)
 
     assert "failure" == stopped(llm, plain()).limit
     assert () == llm.requests

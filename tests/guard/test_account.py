@@ -208,6 +208,22 @@ def test_calls_in_doubt_are_feared_for_as_long_as_they_are_in_flight() -> None:
     assert account.tokens <= 3_000 + 500
 
 
+class Unsettled(LimitedAccount):
+    def settle(self, *_: Any) -> None:
+        raise RuntimeError("a bug")
+
+
+def test_an_account_that_fails_keeps_no_other_from_being_given_back() -> None:
+    ledger, sound = Ledger(), LimitedAccount(tokens=LIMIT)
+    hold = held(ledger.reserve([sound, Unsettled(), LimitedAccount()], firm(7)))
+
+    with pytest.raises(RuntimeError):
+        ledger.settle(hold, Amount(7))
+    ledger.release(hold)
+
+    assert (0, 0) == (sound.held_tokens, sound.in_flight)
+
+
 def test_threads_together_reserve_no_more_than_there_is() -> None:
     ledger, account = Ledger(), LimitedAccount(tokens=LIMIT)
     barrier = threading.Barrier(16)

@@ -98,6 +98,8 @@ class RunGuard:
         self.is_closed = (purse is not None and purse.is_closed) or any(
             one.rules.on_failure == "closed" for one in allowances
         )
+        self.has_failed = False
+        """A step of ours has, so what accounts hold may be wrong: nobody should wait for that."""
         self._is_announced = False
 
     def safely(self, step: Callable[..., T], *args: Any) -> T | None:
@@ -107,6 +109,7 @@ class RunGuard:
         except LimitExceeded:
             raise
         except Exception as error:  # noqa: BLE001 - nothing of ours may reach the user's agent
+            self.has_failed = True
             self.room.failed(error)
             if self.is_closed:
                 raise self.stop(Shortage("", FAILURE, 0.0, 0.0)) from None

@@ -141,7 +141,7 @@ class RunLimits:
             or bound(getattr(agent.model_settings, "max_tokens", None)),
             agent=clean_name(agent.name),
             turns=0 if self._is_nested else 1,
-            alone=alone,
+            alone=alone and not self.guard.has_failed,
         )
         call = self.guard.grant(answer)
         if call is None:

@@ -4,11 +4,10 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final
 
-from rich import box
 from rich.console import RenderableType
-from rich.table import Table
 from rich.text import Text
 
+from tocsin.cli_runs.terminal import empty_table
 from tocsin.cli_runs.words import clean, usd
 from tocsin.guard.periods import zone_of
 from tocsin.guard.wire import BudgetDocument, BudgetsDocument, OutlookDocument
@@ -29,11 +28,7 @@ def table_of(found: BudgetsDocument) -> RenderableType:
     """Draw budgets, one a line; what is unknown is a dash."""
     if not found.budgets:
         return Text("no budgets: none is written in the server's tocsin.yaml", "dim")
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    table.header_style = table.border_style = "dim"
-    for header in HEADERS:
-        justify = "right" if header in NUMBERS else "left"
-        table.add_column(header, justify=justify, no_wrap=header != "Budget")  # type: ignore[arg-type]
+    table = empty_table(HEADERS, NUMBERS)
     for budget in found.budgets:
         table.add_row(Text(clean(budget.name), "bold"), *_cells(budget))
     return table

@@ -1,44 +1,25 @@
 """The `tocsin budgets` command."""
 
 import argparse
-import sys
-from importlib.util import find_spec
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any
 
-from tocsin.cli_runs.terminal import console_of, print_json
-from tocsin.errors import TocsinError
+from tocsin.cli_runs.question import add_question
+
+if TYPE_CHECKING:
+    from tocsin.cli_runs.question import Answer
+    from tocsin.cli_runs.source import Server
 
 __all__ = ["add_budgets_command"]
 
-URL: Final = "http://127.0.0.1:8001"
-
 
 def add_budgets_command(subparsers: Any) -> None:
-    """Add `budgets` to the command line's parsers; its `run` returns the exit status."""
+    """Add `budgets` to the command line's parsers."""
     text = "say what is spent of each budget, what is left, and what it will come to"
-    parser = subparsers.add_parser("budgets", help=text, description=text)
-    parser.add_argument("--json", action="store_true", help="what the API says, for programs")
-    parser.add_argument(
-        "--url", metavar="URL", default=URL, help="of a server (default: %(default)s)"
-    )
-    parser.set_defaults(run=_run)
+    add_question(subparsers, "budgets", text, _ask)
 
 
-def _run(options: argparse.Namespace) -> int:
-    if find_spec("rich") is None:
-        sys.stderr.write('tocsin budgets needs more packages: pip install "tocsin[server]"\n')
-        return 2
+def _ask(server: "Server", _options: argparse.Namespace) -> "Answer":
     from tocsin.cli_runs.budgets import table_of
-    from tocsin.cli_runs.source import Server
     from tocsin.guard.wire import BUDGETS_PATH, BudgetsDocument
 
-    try:
-        found = Server(options.url).ask(BUDGETS_PATH, BudgetsDocument)
-    except TocsinError as error:
-        sys.stderr.write(f"tocsin budgets: {error}\n")
-        return 1
-    if options.json:
-        print_json(found)
-    else:
-        console_of().print(table_of(found))
-    return 0
+    return server.ask(BUDGETS_PATH, BudgetsDocument), table_of

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from tocsin.cli_runs.terminal import console_of, print_json
+from tocsin.cli_runs.terminal import DEFAULT_URL, console_of, print_json
 from tocsin.errors import QueryError, TocsinError
 from tocsin.model.run import Outcome
 from tocsin.store.location import default_data
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["add_runs_command"]
 
-URL: Final = "http://127.0.0.1:8001"
 FILTERS: Final = {
     "workflow": ("W", "only this workflow"),
     "outcome": ("O", f"failed, {', '.join(Outcome)}; several with commas"),
@@ -48,7 +47,10 @@ def _add_common(parser: argparse.ArgumentParser, default: str | None) -> None:
     )
     place = parser.add_mutually_exclusive_group()
     place.add_argument(
-        "--url", metavar="URL", default=default, help=f"of a server (default: {URL}, if it answers)"
+        "--url",
+        metavar="URL",
+        default=default,
+        help=f"of a server (default: {DEFAULT_URL}, if it answers)",
     )
     place.add_argument(
         "--data", type=Path, metavar="DIR", default=default,

@@ -3,12 +3,11 @@
 import math
 from typing import Final
 
-from rich import box
 from rich.console import RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from tocsin.api.slas import LevelDocument, SlasDocument, WindowDocument
+from tocsin.cli_runs.terminal import empty_table
 from tocsin.cli_runs.words import clean
 from tocsin.model.amounts import UNKNOWN, count, duration, money
 
@@ -31,11 +30,7 @@ def table_of(found: SlasDocument) -> RenderableType:
     """Draw levels, one a line; what had no traffic is a dash."""
     if not found.slas:
         return Text("no service levels: none is set, or not for this workflow", "dim")
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    table.header_style = table.border_style = "dim"
-    for header in HEADERS:
-        justify = "right" if header in NUMBERS else "left"
-        table.add_column(header, justify=justify, no_wrap=header != "Workflow")  # type: ignore[arg-type]
+    table = empty_table(HEADERS, NUMBERS)
     shown = None
     for level in found.slas:
         name = "" if level.workflow == shown else clean(level.workflow)

@@ -14,13 +14,13 @@ import msgspec
 from tocsin.api.documents import RunsDocument, RunViewDocument
 from tocsin.api.parameters import MAX_SPANS, Parameters, run_query
 from tocsin.api.run_ids import find_run
+from tocsin.cli_runs.terminal import DEFAULT_URL
 from tocsin.clock import SYSTEM_CLOCK
 from tocsin.errors import ConfigError, QueryError, StoreError, TocsinError
 from tocsin.store.location import STORE, default_data
 
-__all__ = ["DEFAULT_URL", "Directory", "Parts", "Server", "Source", "open_source"]
+__all__ = ["Directory", "Parts", "Server", "Source", "open_source"]
 
-DEFAULT_URL: Final = "http://127.0.0.1:8001"
 TIMEOUT_S: Final = 20.0
 """Longer than the server lets a question take."""
 

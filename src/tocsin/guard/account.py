@@ -262,6 +262,7 @@ class Ledger:
             self._settle(hold, None)
 
     def _settle(self, hold: Hold, used: Amount | None) -> None:
-        parts, hold.parts = hold.parts, []
-        for account, held in parts:
+        # Taken out one by one: where an account fails, the others can still be given back.
+        while hold.parts:
+            account, held = hold.parts.pop()
             account.settle(held, used, hold.need.likely)
